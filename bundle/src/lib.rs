@@ -1,0 +1,1 @@
+//! `.utm` bundles on disk: configuration, migration, validation, atomic save.

@@ -1,0 +1,1 @@
+//! The machines a person has: found, watched, created, imported, cloned, deleted.

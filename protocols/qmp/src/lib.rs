@@ -1,0 +1,1 @@
+//! A QEMU Machine Protocol and guest agent client.

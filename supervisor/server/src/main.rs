@@ -1,0 +1,3 @@
+//! One process per running machine: owns the backend, serves its API.
+
+fn main() {}

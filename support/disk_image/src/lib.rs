@@ -1,0 +1,1 @@
+//! Disk image files: formats, headers, backing chains, and qemu-img for what changes them.
