@@ -1,1 +1,28 @@
-//! What a machine is: lifecycle, states, events, consoles, displays, media; a fake; a conformance suite.
+//! What a machine is, whatever runs it.
+//!
+//! [`VirtualMachine`] is the contract between a supervisor and a backend. A backend implements it; the supervisor serves it. The pieces:
+//!
+//! - [`State`] and [`lifecycle`]: the states and every allowed transition, as data.
+//! - [`Event`]: what happens to a machine, as a stream.
+//! - [`Drive`], [`Console`], [`Display`]: what can be looked at and changed while it runs.
+//! - `fake` and `conformance` (feature `testing`): a machine without a hypervisor, and the suite that every backend passes.
+//!
+//! No backend, no file format and no wire format is known here.
+
+mod contract;
+mod device;
+mod error;
+mod event;
+pub mod lifecycle;
+mod state;
+
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod fake;
+
+pub use contract::{Accelerator, Backend, BackendKind, Capabilities, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine};
+pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, Screenshot};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{EndReason, Ending, Event, EventSender, EventStream, IoDirection};
+pub use state::State;

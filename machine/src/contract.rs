@@ -1,0 +1,156 @@
+//! The contract between a supervisor and a backend.
+
+use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, Result, Screenshot, State};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Which program or framework runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendKind {
+    /// QEMU, from the system.
+    Qemu,
+    /// Our own framework: KVM on Linux, Apple's on macOS.
+    Native,
+    /// No hypervisor at all; tests.
+    Fake,
+}
+
+/// What executes guest instructions, and why that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Accelerator {
+    /// `kvm`, `tcg`, …
+    pub name: String,
+    /// One sentence for a person.
+    pub why: String,
+}
+
+/// How the backend process is confined.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Sandbox {
+    /// Whether everything that should confine it does.
+    pub complete: bool,
+    /// The Landlock version in force, where there is one.
+    pub landlock_abi: Option<u32>,
+    /// Whether the backend filters its own system calls.
+    pub seccomp: bool,
+    /// What is missing, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// What runs the machine now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Backend {
+    /// Which one.
+    pub kind: BackendKind,
+    /// What executes guest instructions; known once it has been started.
+    pub accelerator: Option<Accelerator>,
+    /// The process, where it is one of its own and runs.
+    pub pid: Option<u32>,
+    /// How that process is confined.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What a machine can do; what it cannot is refused with [`crate::ErrorKind::Unsupported`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Capabilities {
+    /// The guest can be asked to power off.
+    pub request_stop: bool,
+    /// The backend is a process that can be killed.
+    pub kill: bool,
+    /// It can be paused and resumed.
+    pub pause: bool,
+    /// It has a reset button.
+    pub reset: bool,
+    /// It can run without changing its disks.
+    pub disposable: bool,
+    /// Its displays can be photographed.
+    pub screenshot: bool,
+    /// Media can be changed while it runs.
+    pub media: bool,
+}
+
+/// How to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct StartOptions {
+    /// Leave the disks untouched: everything the guest writes is thrown away at the end.
+    #[serde(default)]
+    pub disposable: bool,
+    /// Stay paused before the guest's first instruction.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMethod {
+    /// Ask the guest to power off. Returns when it has been asked.
+    Request,
+    /// End the machine in an orderly way, without asking the guest. Disk images are closed properly.
+    Force,
+    /// Kill the backend process. For when nothing else works.
+    Kill,
+}
+
+/// Which machine it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Identity {
+    /// Its name, for people.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: Uuid,
+}
+
+/// A machine, whatever runs it.
+///
+/// The order of calls: made by the backend (nothing has been started) → [`start`](Self::start) → anything else → it ends, by
+/// [`stop`](Self::stop) or by itself, with [`crate::Event::Ended`] as the last event. An ended machine may be started again.
+///
+/// Every method is safe to call at any time from any task, and to cancel by dropping its future: the operation then either has not
+/// begun or goes on to its end, and the state tells which. A call that the state does not allow fails with
+/// [`crate::ErrorKind::WrongState`] and changes nothing.
+#[async_trait]
+pub trait VirtualMachine: Send + Sync {
+    /// Which machine it is.
+    fn identity(&self) -> Identity;
+    /// What runs it now.
+    fn backend(&self) -> Backend;
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+    /// The state now.
+    fn state(&self) -> State;
+    /// The events from now on.
+    fn events(&self) -> EventStream;
+
+    /// Starts it; returns when the guest runs, or stands before its first instruction with [`StartOptions::paused`].
+    async fn start(&self, options: StartOptions) -> Result<()>;
+    /// Stops it. [`StopMethod::Request`] returns when the guest has been asked, the others when the machine has ended.
+    async fn stop(&self, method: StopMethod) -> Result<()>;
+    /// Halts the vCPUs.
+    async fn pause(&self) -> Result<()>;
+    /// Lets the vCPUs go on.
+    async fn resume(&self) -> Result<()>;
+    /// Presses the reset button.
+    async fn reset(&self) -> Result<()>;
+
+    /// The serial ports that a terminal can be attached to.
+    fn consoles(&self) -> Vec<Console>;
+    /// Attaches to a console. One at a time: a second one waits in vain or displaces the first, as the backend has it.
+    async fn open_console(&self, index: usize) -> Result<Box<dyn ConsoleStream>>;
+
+    /// The display heads.
+    fn displays(&self) -> Vec<Display>;
+    /// Takes a picture of a display.
+    async fn screenshot(&self, display: usize) -> Result<Screenshot>;
+
+    /// The drives, with what is in them now.
+    fn drives(&self) -> Vec<Drive>;
+    /// Puts a medium into a removable drive, in place of what is there.
+    async fn insert(&self, drive: &str, medium: Medium) -> Result<()>;
+    /// Takes the medium out of a removable drive. Without `force`, a guest that has locked the tray is respected.
+    async fn eject(&self, drive: &str, force: bool) -> Result<()>;
+}
