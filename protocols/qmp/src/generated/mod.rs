@@ -1,0 +1,2 @@
+//! Bindings made from what QEMU says about itself.
+pub mod events;
