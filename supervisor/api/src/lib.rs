@@ -1,1 +1,18 @@
-//! How to find a machine's supervisor and speak with it: paths, wire types, client.
+//! How to find a machine's supervisor, start one, and speak with it.
+//!
+//! - [`places`]: where bundles, state, caches and sockets are.
+//! - [`wire`]: the JSON types of the API; [`OPENAPI`] describes it as a document.
+//! - [`Client`]: HTTP over the machine's Unix socket.
+//! - [`launch`]: starts the supervisor program, detached, and asks it what only it can tell.
+
+pub mod launch;
+pub mod places;
+pub mod wire;
+
+mod client;
+
+pub use client::{Client, ClientError, Events};
+pub use places::{Places, PlacesError, Runtime};
+
+/// The OpenAPI description of what a supervisor serves, as JSON. Made from the server's code; a test there holds the two together.
+pub const OPENAPI: &str = include_str!("../openapi.json");
