@@ -71,9 +71,7 @@ fn launch(control: &mut UnixStream) -> Result<std::convert::Infallible, Trouble>
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     std::env::set_current_dir(&working_directory)
         .map_err(|error| Trouble::on(Step::WorkingDirectory, Some(working_directory.clone()), &error))?;
-    let moved = descriptors::arrange(received, &numbers, &control.try_clone().map_err(Trouble::at(Step::Descriptors))?.into())
-        .map_err(Trouble::at(Step::Descriptors))?;
-    *control = UnixStream::from(moved);
+    descriptors::arrange(received, &numbers, control).map_err(Trouble::at(Step::Descriptors))?;
 
     rustix::thread::set_no_new_privs(true).map_err(|errno| Trouble::at(Step::NoNewPrivileges)(errno.into()))?;
     let landlock_abi = restrict_files(&confinement, &program)?;

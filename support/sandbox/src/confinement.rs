@@ -202,9 +202,39 @@ const NAME_RESOLUTION: &[&str] = &[
 impl Confinement {
     /// What a dynamically linked program needs to start and run, and no more: shared libraries, their configuration, time zones,
     /// the plain devices and the size of the computer. Not the home folder, not the rest of `/etc`, nothing about processes.
+    ///
+    /// Add to it with [`Confinement::with_read`] and its like; setting `read` or `write` anew takes the libraries or `/dev/null` away.
     #[must_use]
     pub fn system_program() -> Self {
         Self { read: existing(LIBRARIES), write: existing(PLAIN_DEVICES), ..Self::default() }
+    }
+
+    /// Adds to [`Confinement::read`].
+    #[must_use]
+    pub fn with_read(mut self, paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.read.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds to [`Confinement::write`].
+    #[must_use]
+    pub fn with_write(mut self, paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.write.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds to [`Confinement::execute`].
+    #[must_use]
+    pub fn with_execute(mut self, paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.execute.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds to [`Confinement::devices`].
+    #[must_use]
+    pub fn with_devices(mut self, paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.devices.extend(paths.into_iter().map(Into::into));
+        self
     }
 
     /// Adds what the C library reads to turn names into addresses.

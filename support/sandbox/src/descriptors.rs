@@ -1,17 +1,19 @@
 //! Descriptors on their way into the launched program.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::{Sockets, sys};
 
-/// Gives every descriptor its number and closes all others at `exec`. Returns `control`, moved out of the way.
-pub fn arrange(received: Vec<OwnedFd>, numbers: &[i32], control: &OwnedFd) -> io::Result<OwnedFd> {
+/// Gives every descriptor its number and closes all others at `exec`. Moves `control` out of the way.
+pub fn arrange(received: Vec<OwnedFd>, numbers: &[i32], control: &mut UnixStream) -> io::Result<()> {
     let first_free = numbers.iter().copied().max().unwrap_or(0).max(2).checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
-    let control = fcntl_dupfd_cloexec(control, first_free)?;
+    // Everything that this process owns has to be above the numbers, and the old copies closed, before a number is taken.
+    *control = fcntl_dupfd_cloexec(&*control, first_free)?.into();
     let mut moved = Vec::with_capacity(received.len());
     for descriptor in received {
         moved.push(fcntl_dupfd_cloexec(&descriptor, first_free)?);
@@ -20,7 +22,7 @@ pub fn arrange(received: Vec<OwnedFd>, numbers: &[i32], control: &OwnedFd) -> io
     for (descriptor, number) in moved.iter().zip(numbers) {
         sys::place(descriptor.as_fd(), *number)?;
     }
-    Ok(control)
+    Ok(())
 }
 
 /// Why `descriptor` would undo what `sockets` promises, if it would.
@@ -43,14 +45,13 @@ pub fn objection(descriptor: BorrowedFd<'_>, sockets: Sockets) -> Option<&'stati
 /// Checks the numbers that descriptors shall have.
 pub fn check_numbers(descriptors: &[(OwnedFd, i32)]) -> Result<(), (i32, &'static str)> {
     let mut seen = std::collections::HashSet::new();
-    for (descriptor, number) in descriptors {
+    for (_, number) in descriptors {
         if *number < 3 {
             return Err((*number, "numbers below 3 are standard input, output and error; use the fields for them"));
         }
         if !seen.insert(*number) {
             return Err((*number, "the number is given twice; give every descriptor its own"));
         }
-        debug_assert!(descriptor.as_raw_fd() >= 0);
     }
     Ok(())
 }
