@@ -122,26 +122,27 @@ fn build(cache: &Path, guest: &Guest) -> Result<()> {
     let _lock = manifest::lock(cache)?;
     let mut manifest = Manifest::load(cache)?;
 
-    let apt = apt::Apt::new(cache, guest.suite, guest.debian)?;
+    let work = cache.join("work").join(guest.name);
+    remove(&work)?;
+    let apt = apt::Apt::new(&work.join("apt"), guest.suite, guest.debian)?;
     let kernel_package = apt.kernel(guest.kernel)?;
     let mut packages = vec![kernel_package.clone(), apt.candidate("busybox-static")?];
     packages.extend(images::packages(guest).iter().map(|name| apt.candidate(name)).collect::<Result<Vec<_>>>()?);
     let versions = packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect();
     if is_current(&manifest, cache, guest) && manifest.find(guest.name).is_some_and(|entry| entry.packages == versions) {
         println!("{:<10} is up to date", guest.name);
-        return Ok(());
+        return remove(&work);
     }
 
     println!("{:<10} from {} {}", guest.name, kernel_package.name, kernel_package.version);
-    let work = cache.join("work").join(guest.name);
-    remove(&work)?;
     let tree = work.join("tree");
     apt.unpack(&packages, &work, &tree)?;
 
     let finished = work.join("finished");
     fs::create_dir_all(&finished)?;
     let installed = kernel::find(&tree)?;
-    fs::copy(&installed.image, finished.join("kernel")).with_context(|| format!("Could not copy the kernel {}", installed.image.display()))?;
+    fs::copy(&installed.image, finished.join("kernel"))
+        .with_context(|| format!("Could not copy the kernel {}", installed.image.display()))?;
     let dtb = guest.dtb.map(|name| kernel::copy_dtb(&tree, name, &finished)).transpose()?;
     initrd::make(guest, &tree, &installed, &work.join("root"), &finished.join("initrd.gz"))?;
     let images = images::make(guest, &tree, &finished)?;

@@ -33,10 +33,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command and keeps its standard output; what it wrote appears in the error if it fails.
 pub fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("Could not start {}", display(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("Could not start {}", display(command)))?;
     if !output.status.success() {
         let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
         bail!("{} failed ({})\n{}", display(command), output.status, String::from_utf8_lossy(&said).trim_end());

@@ -27,16 +27,15 @@ pub struct Package {
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 impl Apt {
-    /// Sets up a private apt in the cache and fetches the list of packages.
-    pub fn new(cache: &Path, suite: &str, architecture: &'static str) -> Result<Self> {
-        let home = cache.join("apt").join(format!("{suite}-{architecture}"));
+    /// Sets up a private apt in a folder and fetches the list of packages.
+    pub fn new(home: &Path, suite: &str, architecture: &'static str) -> Result<Self> {
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(home.join(folder)).with_context(|| format!("Could not create {}", home.display()))?;
         }
         fs::write(home.join("state/status"), "")?;
         fs::write(home.join("sources.list"), source_list(suite, architecture))?;
         let configuration = home.join("apt.conf");
-        fs::write(&configuration, configure(&home, architecture)?)?;
+        fs::write(&configuration, configure(home, architecture)?)?;
         let apt = Self { configuration, architecture };
         process::quiet(apt.command("apt-get").args(["-q", "update", "--error-on=any"]))
             .with_context(|| format!("Could not fetch Debian's list of packages for {architecture}"))?;
@@ -103,10 +102,13 @@ fn source_list(suite: &str, architecture: &str) -> String {
 /// Everything of its own but the way to the network, which is the system's.
 fn configure(home: &Path, architecture: &str) -> Result<String> {
     let home = home.to_str().context("The path of the guests is not UTF-8; set VIVARIUM_GUESTS to another folder")?;
-    let network = process::text(Command::new("apt-config").arg("dump")).context("apt is missing; the guests are made of Debian's packages")?;
+    let network =
+        process::text(Command::new("apt-config").arg("dump")).context("apt is missing; the guests are made of Debian's packages")?;
     let network = network
         .lines()
-        .filter(|line| line.starts_with("Acquire::") && !line.starts_with("Acquire::IndexTargets") && !line.starts_with("Acquire::Languages"))
+        .filter(|line| {
+            line.starts_with("Acquire::") && !line.starts_with("Acquire::IndexTargets") && !line.starts_with("Acquire::Languages")
+        })
         .collect::<Vec<_>>()
         .join("\n");
     Ok(format!(

@@ -15,28 +15,26 @@ pub const FOLDERS: &[&str] = &["drivers/virtio/", "drivers/s390/virtio/", "drive
 /// Modules that are taken by name, where the kernel has them as modules: what QEMU's devices and UTM's choices of them need.
 pub const MODULES: &[&str] = &[
     // Buses and storage.
-    "virtio_blk", "virtio_scsi", "ahci", "ata_piix", "ata_generic", "pata_macio", "pata_cmd64x", "nvme", "sd_mod", "sr_mod", "sg", "cdrom",
-    "sym53c8xx", "ibmvscsi", "mptspi", "mptsas", "megaraid_sas", "vmw_pvscsi", "floppy", "sdhci_pci", "sdhci_iproc", "bcm2835", "mmc_block",
-    "usb_storage", "uas", "physmap", "cfi_cmdset_0001", "mtdblock",
+    "virtio_blk virtio_scsi virtio_mmio ahci ata_piix ata_generic pata_macio pata_cmd64x nvme sd_mod sr_mod sg cdrom sym53c8xx ibmvscsi",
+    "mptspi mptsas megaraid_sas vmw_pvscsi floppy sdhci_pci sdhci_iproc bcm2835 mmc_block usb_storage uas physmap cfi_cmdset_0001 mtdblock",
     // File systems.
-    "isofs", "udf", "vfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8", "ext4", "xfs", "9p", "9pnet_virtio", "fuse", "virtiofs",
-    "overlay", "crc32c_generic", "loop",
+    "isofs udf vfat nls_cp437 nls_iso8859_1 nls_ascii nls_utf8 ext4 xfs 9p 9pnet_virtio fuse virtiofs overlay crc32c_generic loop",
     // Networks.
-    "virtio_net", "e1000", "e1000e", "igb", "8139cp", "8139too", "pcnet32", "ne2k_pci", "tulip", "vmxnet3", "ibmveth", "sungem", "sunhme",
-    "rtl8150", "cdc_ether", "rndis_host", "smc91x", "af_packet", "vmw_vsock_virtio_transport",
-    // Consoles, input and power.
-    "virtio_console", "virtio_rng", "evdev", "button", "i8042", "atkbd", "psmouse", "usbhid", "hid_generic", "hid_apple", "gpio_keys",
-    "gpio_pl061", "gpio_poweroff", "ambakmi", "qemu_fw_cfg", "pcspkr", "rtc_pl031", "rtc_ds1307", "rtc_goldfish", "i6300esb", "virtio_mmio",
+    "virtio_net e1000 e1000e igb 8139cp 8139too pcnet32 ne2k_pci tulip vmxnet3 ibmveth sungem sunhme rtl8150 cdc_ether rndis_host smc91x",
+    "af_packet vmw_vsock_virtio_transport",
+    // Consoles, input, power, clocks.
+    "virtio_console virtio_rng evdev button i8042 atkbd psmouse usbhid hid_generic hid_apple gpio_keys gpio_pl061 gpio_poweroff ambakmi",
+    "qemu_fw_cfg pcspkr rtc_pl031 rtc_ds1307 rtc_goldfish i6300esb",
     // USB controllers.
-    "xhci_pci", "xhci_hcd", "ehci_pci", "ohci_pci", "uhci_hcd", "dwc2",
+    "xhci_pci xhci_hcd ehci_pci ohci_pci uhci_hcd dwc2",
     // Displays.
-    "virtio_gpu", "bochs", "bochs_drm", "qxl", "cirrus", "cirrus_qemu", "vmwgfx", "simpledrm", "ofdrm", "fbcon", "vc4",
+    "virtio_gpu bochs bochs_drm qxl cirrus cirrus_qemu vmwgfx simpledrm ofdrm fbcon vc4",
     // Sound.
-    "snd_hda_intel", "snd_hda_codec_generic", "snd_intel8x0", "snd_ens1370", "snd_usb_audio", "virtio_snd",
+    "snd_hda_intel snd_hda_codec_generic snd_intel8x0 snd_ens1370 snd_usb_audio virtio_snd",
     // Trusted platform modules.
-    "tpm_tis", "tpm_crb", "tpm_ibmvtpm",
-    // Ballooning and the like, where they are not in a folder above.
-    "virtio_balloon", "virtio_input", "virtio_mem", "virtio_pmem", "virtio_crypto", "virtio_iommu",
+    "tpm_tis tpm_crb tpm_ibmvtpm",
+    // Virtio devices, where they are not in a folder above.
+    "virtio_balloon virtio_input virtio_mem virtio_pmem virtio_crypto virtio_iommu",
 ];
 
 /// A kernel in an unpacked package.
@@ -77,7 +75,6 @@ pub fn copy_dtb(tree: &Path, name: &str, to: &Path) -> Result<String> {
 
 /// Copies the modules to `root/lib/modules/RELEASE` and indexes them there.
 pub fn stage_modules(kernel: &Kernel, root: &Path) -> Result<()> {
-    // depmod wants BASE/lib/modules/RELEASE; where the package says usr/lib, a link stands in.
     let base = kernel.modules.ancestors().nth(3).context("The folder of modules has no parent")?;
     depmod(base, &kernel.release)?;
     let index = fs::read_to_string(kernel.modules.join("modules.dep")).context("depmod wrote no modules.dep")?;
@@ -114,7 +111,7 @@ fn closure(index: &str) -> BTreeSet<String> {
         named.insert(module_name(path), path);
     }
     let by_folder = depends.keys().copied().filter(|path| FOLDERS.iter().any(|folder| path.contains(&format!("kernel/{folder}"))));
-    let by_name = MODULES.iter().filter_map(|name| named.get(*name).copied());
+    let by_name = MODULES.iter().flat_map(|names| names.split(' ')).filter_map(|name| named.get(name).copied());
     // modules.dep lists indirect dependencies too.
     by_folder.chain(by_name).flat_map(|path| depends[path].iter().copied().chain([path])).map(str::to_owned).collect()
 }

@@ -86,14 +86,7 @@ pub const GUESTS: &[Guest] = &[
         boots: Boots::Uefi("AA64"),
         ..BASE
     },
-    Guest {
-        name: "i386",
-        architecture: "i386",
-        debian: "i386",
-        kernel: "linux-image-686-pae",
-        machines: &["pc", "q35"],
-        ..BASE
-    },
+    Guest { name: "i386", architecture: "i386", debian: "i386", kernel: "linux-image-686-pae", machines: &["pc", "q35"], ..BASE },
     Guest {
         name: "arm",
         architecture: "arm",
@@ -109,7 +102,7 @@ pub const GUESTS: &[Guest] = &[
         architecture: "ppc64",
         debian: "ppc64el",
         kernel: "linux-image-powerpc64le",
-        machines: &["pseries", "powernv9"],
+        machines: &["pseries"],
         console: "hvc0",
         memory: 1024,
         ..BASE
