@@ -14,11 +14,13 @@ mod connection;
 mod error;
 mod generated;
 mod notice;
+pub mod schema;
+mod wire;
 
 pub use client::{Client, Options};
 pub use codec::{ErrorClass, Greeting, RawEvent, Timestamp};
 pub use command::{Command, Nothing};
 pub use error::{Closed, Error};
 pub use events::Event;
-pub use generated::events;
+pub use generated::{commands, events, types};
 pub use notice::{Events, Notice};

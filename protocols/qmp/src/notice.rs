@@ -11,6 +11,7 @@ use crate::{
 
 /// What a receiver of events gets.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "made one at a time and taken apart at once")]
 pub enum Notice {
     /// Something happened.
     Event {

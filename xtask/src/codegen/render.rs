@@ -45,13 +45,17 @@ impl Rendering<'_> {
             let doc = &named.doc;
             match self.schema.type_of(name) {
                 Some(Type::Enum(words)) => {
-                    write!(out, "\nopen_enum! {{\n/// {doc}\n{name} {{\n")?;
+                    write!(out, "\nopen_enum! {{\n    /// {doc}\n    {name} {{\n")?;
                     for word in words {
-                        writeln!(out, "{} = {word:?},", camel(word))?;
+                        writeln!(out, "        {} = {word:?},", camel(word))?;
                     }
-                    out.push_str("}\n}\n");
+                    out.push_str("    }\n}\n");
                 }
-                Some(Type::Object { tag: Some(tag), variants, .. }) if named.variants => {
+                Some(Type::Object { members, tag: Some(tag), variants }) if named.variants => {
+                    ensure!(
+                        members.iter().all(|member| member.name == *tag),
+                        "{name} has members of all cases, which an enum has no place for"
+                    );
                     write!(
                         out,
                         "\n/// {doc}\n#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]\n\
@@ -127,10 +131,10 @@ impl Rendering<'_> {
             let doc = &wanted.doc;
             let members = self.members(data)?;
             if members.is_empty() {
-                writeln!(out, "#[doc = {doc:?}]\n{variant} = {name:?},")?;
+                writeln!(out, "    #[doc = {doc:?}]\n    {variant} = {name:?},")?;
                 continue;
             }
-            writeln!(out, "#[doc = {doc:?}]\n{variant}({variant}) = {name:?},")?;
+            writeln!(out, "    #[doc = {doc:?}]\n    {variant}({variant}) = {name:?},")?;
             let shape = Shape { name: &variant, doc, owner: data, open: false, types: "types::" };
             self.structure(&mut structures, &shape, members)?;
         }
