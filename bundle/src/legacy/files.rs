@@ -4,21 +4,25 @@
 //! |---|---|
 //! | `Images/` | `Data/` |
 //! | `debug.log`, the custom icon | the same name in `Data/` |
-//! | `view.plist` | the registry of the host; the file stays until [`retire_view_state`] |
+//! | `config.plist` | the new `config.plist`; a copy stays as `config.plist.migrated` |
+//! | `view.plist` | the registry of the host; the file stays until [`retire_view_state`], then as `view.plist.migrated` |
+//!
+//! UTM keeps neither of the last two. It leaves files in the bundle's root alone, so the copies are safe there, and in them is what version 4
+//! has no place for.
 //!
 //! Nothing is overwritten and nothing is deleted. Every step is one `rename` that either happens or does not, and each is skipped when there
 //! is nothing left to move, so a move that was interrupted is completed by the next.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, FileType};
-use std::io::{self, Read};
+use std::fs::{self, FileType};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use plist::{Dictionary, Value};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-/// A legacy `config.plist` is a few kilobytes. A larger one is not read here; then the icon stays where it is.
-const CONFIG_LIMIT: u64 = 16 << 20;
+use crate::{FileName, beneath, tree};
 
 /// How many free names are tried.
 const FREE_NAMES: u32 = 1000;
@@ -32,8 +36,12 @@ pub fn move_files(bundle_dir: &Path) -> io::Result<()> {
     let data = bundle_dir.join("Data");
     move_images(&bundle_dir.join("Images"), &data)?;
 
-    let log = Some("debug.log".to_owned());
-    for name in log.into_iter().chain(icon_name(&bundle_dir.join("config.plist"))) {
+    let mut names = vec!["debug.log".to_owned()];
+    if let Some((bytes, configuration)) = legacy_configuration(bundle_dir) {
+        names.extend(icon_name(&configuration));
+        keep_copy(&bytes, &bundle_dir.join("config.plist.migrated"))?;
+    }
+    for name in names {
         let from = bundle_dir.join(&name);
         if file_type(&from)?.is_some_and(|kind| kind.is_file()) {
             create_directory(&data)?;
@@ -83,25 +91,36 @@ fn move_images(images: &Path, data: &Path) -> io::Result<()> {
     })
 }
 
-/// The custom icon that a legacy QEMU configuration names, if it is a plain file name. Whatever is wrong with the file is for the reader of
-/// the configuration to say; without a name, the icon stays where it is and nothing is lost.
-fn icon_name(config: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(config).ok()?.take(CONFIG_LIMIT).read_to_end(&mut bytes).ok()?;
-    let value = plist::Value::from_reader(io::Cursor::new(bytes)).ok()?;
-    let root = value.as_dictionary()?;
-    let info = root.get("Info")?.as_dictionary()?;
-    if root.contains_key("Backend") || info.get("IconCustom")?.as_boolean() != Some(true) {
+/// The configuration that is about to be replaced, if it is a legacy one. Whatever is wrong with the file is for its reader to say; without it
+/// the icon stays where it is, and nothing is lost.
+fn legacy_configuration(bundle_dir: &Path) -> Option<(Vec<u8>, Dictionary)> {
+    let (bytes, _) = beneath::read(bundle_dir, Path::new("config.plist"), tree::MAX_BYTES).ok()?;
+    let root = tree::read(&bytes).ok()?.into_dictionary()?;
+    let legacy = matches!(root.get("Backend").map(Value::as_string), None | Some(Some("Unknown")));
+    legacy.then_some((bytes, root))
+}
+
+/// The file name of the custom icon.
+fn icon_name(configuration: &Dictionary) -> Option<String> {
+    let info = configuration.get("Info")?.as_dictionary()?;
+    if info.get("IconCustom")?.as_boolean() != Some(true) {
         return None;
     }
     let name = info.get("Icon")?.as_string()?;
-    let reserved = ["config.plist", "view.plist", "screenshot.png", "debug.log"];
-    (is_file_name(name) && !reserved.contains(&name)).then(|| name.to_owned())
+    let reserved = ["config.plist", "config.plist.migrated", "view.plist", "screenshot.png", "debug.log"];
+    (FileName::new(name).is_ok() && !reserved.contains(&name)).then(|| name.to_owned())
 }
 
-/// Whether the text names an entry of a directory, and nothing in another one.
-pub(super) fn is_file_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
+/// Writes the copy, unless there is one from a move that was interrupted.
+fn keep_copy(bytes: &[u8], path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    }
 }
 
 /// The type of what is at `path` itself, links not followed.

@@ -135,6 +135,17 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The texts of an array, or the only text that an older version stored instead.
+    pub fn text_or_texts(&mut self, key: &'static str) -> Vec<String> {
+        match self.dictionary.get(key) {
+            Some(Value::String(text)) => {
+                self.asked.push(key);
+                Some(text.clone()).filter(|text| !text.is_empty()).into_iter().collect()
+            }
+            _ => self.texts(key),
+        }
+    }
+
     /// Marks keys as known that version 4 has no place for and nobody will miss.
     pub fn obsolete(&mut self, keys: &[&'static str]) {
         self.asked.extend_from_slice(keys);

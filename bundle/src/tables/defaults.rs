@@ -12,7 +12,10 @@ use crate::qemu::{
     Configuration, DirectoryShareMode, Display, DriveInterface, ImageType, Network, NetworkMode, Serial, Sound, UsbBusSupport,
 };
 
-use super::{capabilities, default_machine, display_devices, hypervisor_is_possible, machine_is_known, network_devices, sound_devices};
+use super::{
+    capabilities, default_machine, display_devices, hypervisor_is_possible, machine_family, machine_is_known, network_devices,
+    sound_devices,
+};
 
 /// A new configuration for an architecture and machine, without drives.
 ///
@@ -96,9 +99,16 @@ pub fn default_drive_interface(architecture: Architecture, target: &str, image_t
     }
 }
 
-/// The machine to use when `target` is not one of the architecture's.
+/// The machine to use for `target`: itself, else the same machine without its version, else the default one of the architecture.
 pub(crate) fn known_or_default_machine(architecture: Architecture, target: &str) -> &str {
-    if machine_is_known(architecture, target) { target } else { default_machine(architecture) }
+    let family = machine_family(target);
+    if machine_is_known(architecture, target) {
+        target
+    } else if machine_is_known(architecture, family) {
+        family
+    } else {
+        default_machine(architecture)
+    }
 }
 
 /// An architecture and machine, and UTM's questions about the two.
@@ -191,4 +201,122 @@ impl Machine {
 fn choose(offered: &'static [&'static str], preferred: &[&str]) -> Option<&'static str> {
     let found = preferred.iter().find_map(|name| offered.iter().find(|device| *device == name));
     found.or_else(|| offered.first()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::tables::{UefiFirmware, uefi_firmware};
+
+    /// The defaults of a machine, a line each for what it has.
+    fn shown(architecture: Architecture, target: &str) -> String {
+        let configuration = default_configuration(architecture, target, Some(Architecture::X86_64));
+        let on = |name: &str, set: bool| if set { format!(" {name}") } else { String::new() };
+        let mut text = format!("{architecture} {target}\n");
+        let firmware = on("uefi", configuration.qemu.uefi_boot) + &on("rng", configuration.qemu.rng_device);
+        writeln!(text, "  qemu:{firmware}{}", on("hypervisor", configuration.qemu.hypervisor)).unwrap();
+        let (sharing, usb) = (configuration.sharing, configuration.input.usb_bus_support);
+        let clipboard = on("clipboard", sharing.clipboard_sharing);
+        writeln!(text, "  usb: {usb}; share: {}{clipboard}", sharing.directory_share_mode).unwrap();
+        for display in configuration.displays {
+            writeln!(text, "  display: {}{}", display.hardware, on("dynamic", display.dynamic_resolution)).unwrap();
+        }
+        for serial in configuration.serials {
+            writeln!(text, "  serial: {} {}", serial.mode, serial.target).unwrap();
+        }
+        for network in configuration.networks {
+            writeln!(text, "  network: {} {}", network.mode, network.hardware).unwrap();
+        }
+        for sound in configuration.sounds {
+            writeln!(text, "  sound: {}", sound.hardware).unwrap();
+        }
+        let interface = |image_type| default_drive_interface(architecture, target, image_type);
+        writeln!(text, "  drive: {}, CD {}", interface(ImageType::Disk), interface(ImageType::Cd)).unwrap();
+        text
+    }
+
+    #[test]
+    fn default_machines() {
+        let all: String = Architecture::ALL.iter().map(|architecture| shown(*architecture, default_machine(*architecture))).collect();
+        insta::assert_snapshot!(all);
+    }
+
+    #[test]
+    fn other_machines() {
+        use Architecture as A;
+        let machines = [
+            (A::X86_64, "pc"),
+            (A::I386, "pc"),
+            (A::X86_64, "pc-q35-9.2"),
+            (A::I386, "isapc"),
+            (A::X86_64, "microvm"),
+            (A::X86_64, "none"),
+            (A::Aarch64, "virt-9.2"),
+            (A::Aarch64, "raspi3b"),
+            (A::M68k, "q800"),
+            (A::M68k, "virt"),
+            (A::Or1k, "virt"),
+            (A::Xtensa, "virt"),
+            (A::Riscv32, "virt"),
+            (A::Ppc, "mac99"),
+            (A::Ppc64, "mac99"),
+            (A::Ppc64, "pseries-9.2"),
+            (A::Mips64el, "loongson3-virt"),
+        ];
+        let all: String = machines.into_iter().map(|(architecture, target)| shown(architecture, target)).collect();
+        insta::assert_snapshot!(all);
+    }
+
+    #[test]
+    fn every_default_is_offered_and_possible() {
+        for &architecture in Architecture::ALL {
+            for target in crate::tables::machines(architecture) {
+                let configuration = default_configuration(architecture, target, None);
+                let can = capabilities(architecture, target);
+                let offered = |list: &[&str], hardware: &String| list.contains(&hardware.as_str());
+                assert!(configuration.displays.iter().all(|display| offered(display_devices(architecture), &display.hardware)));
+                assert!(configuration.networks.iter().all(|network| offered(network_devices(architecture), &network.hardware)));
+                assert!(configuration.sounds.iter().all(|sound| offered(sound_devices(architecture), &sound.hardware)));
+                assert_eq!(configuration.displays.len() + configuration.serials.len(), 1, "{architecture} {target}");
+                assert!(can.uefi || !configuration.qemu.uefi_boot, "{architecture} {target}");
+                assert!(can.agent || !configuration.displays.iter().any(|display| display.dynamic_resolution));
+                assert!(can.usb || default_drive_interface(architecture, target, ImageType::Cd) != DriveInterface::Usb);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_keeps_what_does_not_depend_on_the_machine() {
+        let mut configuration = Configuration::default();
+        configuration.system.memory_size = 4096;
+        configuration.system.cpu = "Haswell".to_owned();
+        configuration.drives.push(crate::qemu::Drive::default());
+        configuration.qemu.additional_arguments.push("-snapshot".to_owned());
+        let before = configuration.clone();
+        reset_for_machine(&mut configuration, Some(Architecture::X86_64));
+        assert_eq!(configuration.system.cpu, "default");
+        assert!(configuration.qemu.hypervisor);
+        assert_eq!((configuration.system.memory_size, &configuration.drives), (4096, &before.drives));
+        assert_eq!(
+            (configuration.information, configuration.qemu.additional_arguments),
+            (before.information, before.qemu.additional_arguments)
+        );
+    }
+
+    #[test]
+    fn only_disks_and_cds_are_attached() {
+        for image_type in [ImageType::None, ImageType::Bios, ImageType::LinuxKernel, ImageType::LinuxInitrd, ImageType::LinuxDtb] {
+            assert_eq!(default_drive_interface(Architecture::X86_64, "q35", image_type), DriveInterface::None);
+        }
+    }
+
+    #[test]
+    fn machines_are_replaced_by_the_closest_known() {
+        assert_eq!(known_or_default_machine(Architecture::X86_64, "pc-q35-9.2"), "pc-q35-9.2");
+        assert_eq!(known_or_default_machine(Architecture::X86_64, "pc-i440fx-1.7"), "pc");
+        assert_eq!(known_or_default_machine(Architecture::X86_64, "virt-9.2"), "q35");
+        assert_eq!(uefi_firmware(Architecture::Aarch64), Some(UefiFirmware { code: "edk2-aarch64", vars: "edk2-arm" }));
+    }
 }

@@ -29,14 +29,14 @@ fn name_icon(directory: &TempDir, icon: &str) {
     fs::write(directory.path().join("config.plist"), CONFIG.replace("ICON", icon)).unwrap();
 }
 
-/// Every file but `config.plist`: where it is, and where it was.
+/// Every file but the configuration: where it is, and where it was.
 fn files(directory: &TempDir) -> BTreeMap<String, String> {
     fn walk(root: &Path, at: &Path, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(at).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(root, &path, found);
-            } else if !path.ends_with("config.plist") {
+            } else if !path.ends_with("config.plist") && !path.ends_with("config.plist.migrated") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 found.insert(name, fs::read_to_string(&path).unwrap());
             }
@@ -69,6 +69,29 @@ fn images_icon_and_log_move_into_data() {
     // What is done stays done.
     move_files(directory.path()).unwrap();
     expect(&directory, &expected);
+}
+
+#[test]
+fn a_legacy_configuration_is_kept_as_a_copy() {
+    let directory = bundle(&["screenshot.png"]);
+    name_icon(&directory, "me.png");
+    let copy = directory.path().join("config.plist.migrated");
+    move_files(directory.path()).unwrap();
+    assert_eq!(fs::read_to_string(&copy).unwrap(), CONFIG.replace("ICON", "me.png"));
+    // A later move does not replace the first copy.
+    name_icon(&directory, "other.png");
+    move_files(directory.path()).unwrap();
+    assert_eq!(fs::read_to_string(&copy).unwrap(), CONFIG.replace("ICON", "me.png"));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_configuration_of_version_4_is_not_copied() {
+    let directory = bundle(&["debug.log"]);
+    let present = CONFIG.replace("<dict>\n  <key>C", "<dict><key>Backend</key><string>QEMU</string>\n  <key>C");
+    fs::write(directory.path().join("config.plist"), present).unwrap();
+    move_files(directory.path()).unwrap();
+    assert!(!directory.path().join("config.plist.migrated").exists());
 }
 
 #[test]
