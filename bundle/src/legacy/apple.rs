@@ -2,6 +2,7 @@
 
 use plist::{Dictionary, Value};
 
+use super::identity::Identity;
 use super::reader::{Reader, unknown};
 use crate::apple::{
     Boot, Configuration, Display, Drive, GenericPlatform, Keyboard, MacPlatform, Network, NetworkMode, OperatingSystem, Pointer, Serial,
@@ -14,13 +15,13 @@ use crate::{Architecture, Data, FileName, Information, Terminal};
 const MEBIBYTE: u64 = 1 << 20;
 
 /// Brings the configuration into the present form.
-pub(super) fn migrate(root: &Dictionary, fallback_name: &str, findings: &mut Findings) -> Configuration {
+pub(super) fn migrate(root: &Dictionary, fallback_name: &str, identity: Identity, findings: &mut Findings) -> Configuration {
     Reader::read(root, findings, |root| {
         root.obsolete(&["version", "isAppleVirtualization"]);
         let boot = root.section("bootLoader", read_boot);
         let operating_system = boot.operating_system;
         Configuration {
-            information: read_information(root, fallback_name),
+            information: read_information(root, fallback_name, identity),
             system: System {
                 architecture: read_architecture(root),
                 cpu_count: root.small("cpuCount").unwrap_or(0),
@@ -32,32 +33,35 @@ pub(super) fn migrate(root: &Dictionary, fallback_name: &str, findings: &mut Fin
             },
             virtualization: read_virtualization(root),
             displays: root.sections("displays", |_, reader| read_display(reader)),
-            drives: root.sections("diskImages", |_, reader| read_drive(reader)),
-            networks: root.sections("networkDevices", |_, reader| read_network(reader)),
+            drives: root.sections("diskImages", |index, reader| read_drive(reader, identity.identifier(format_args!("drive {index}")))),
+            networks: root
+                .sections("networkDevices", |index, reader| read_network(reader, &identity.mac_address(format_args!("network {index}")))),
             serials: read_serial(root).into_iter().collect(),
             ..Configuration::default()
         }
     })
 }
 
-fn read_information(root: &mut Reader<'_>, fallback_name: &str) -> Information {
+fn read_information(root: &mut Reader<'_>, fallback_name: &str, identity: Identity) -> Information {
     let icon = root.filled("icon");
     let name = root.filled("name").unwrap_or_else(|| {
         root.fixed("name", "machine has no name; that of its bundle stands in");
         fallback_name.to_owned()
     });
-    // The identity is new: the old format had none.
     Information {
         name,
         icon_custom: root.boolean("iconCustom").unwrap_or(false) && icon.is_some(),
         icon,
         notes: root.filled("notes"),
+        // The old format had none.
+        uuid: identity.uuid("machine"),
         ..Information::default()
     }
 }
 
 fn read_architecture(root: &mut Reader<'_>) -> Architecture {
-    let stand_in = System::default().architecture;
+    // Not that of this computer: the same file must read the same everywhere.
+    let stand_in = Architecture::Aarch64;
     match root.filled("architecture") {
         Some(named) => match named.as_str() {
             // The name that macOS gives it.
@@ -127,7 +131,7 @@ fn read_display(reader: &mut Reader<'_>) -> Display {
     }
 }
 
-fn read_drive(reader: &mut Reader<'_>) -> Drive {
+fn read_drive(reader: &mut Reader<'_>, identifier: String) -> Drive {
     // The size is that of the image.
     reader.obsolete(&["sizeMib"]);
     let external = reader.boolean("isExternal").unwrap_or(false);
@@ -137,11 +141,10 @@ fn read_drive(reader: &mut Reader<'_>) -> Drive {
     if image_name.is_none() && extra.is_empty() && bookmark.is_none() && !external {
         reader.fixed("imagePath", "drive has no image; it takes media from outside");
     }
-    Drive { image_name, read_only: reader.boolean("isReadOnly").unwrap_or(external), bookmark, extra, ..Drive::default() }
+    Drive { image_name, read_only: reader.boolean("isReadOnly").unwrap_or(external), bookmark, identifier, extra, ..Drive::default() }
 }
 
-fn read_network(reader: &mut Reader<'_>) -> Network {
-    let usual = Network::default();
+fn read_network(reader: &mut Reader<'_>, mac_address: &str) -> Network {
     let mode = match reader.filled("networkMode").as_deref() {
         None | Some("Shared") => NetworkMode::Shared,
         Some("Bridged") => NetworkMode::Bridged,
@@ -153,7 +156,7 @@ fn read_network(reader: &mut Reader<'_>) -> Network {
     Network {
         mode,
         bridge_interface: reader.filled("bridgeInterfaceIdentifier"),
-        mac_address: reader.filled("macAddress").unwrap_or(usual.mac_address),
+        mac_address: reader.filled("macAddress").unwrap_or_else(|| mac_address.to_lowercase()),
         ..Network::default()
     }
 }

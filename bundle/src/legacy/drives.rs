@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use plist::Value;
 
+use super::identity::Identity;
 use super::reader::{Reader, unknown};
+use crate::FileName;
 use crate::problem::Level;
 use crate::qemu::{Drive, DriveInterface, ImageType};
-use crate::{FileName, random_identifier};
 
 /// The UEFI variables, which were a drive once. The firmware finds the file by its name.
 const EFI_VARIABLES: &str = "efi_vars.fd";
 
 /// Reads the array `Drives` of the root.
-pub(super) fn drives(root: &mut Reader<'_>) -> Vec<Drive> {
+pub(super) fn drives(root: &mut Reader<'_>, identity: Identity) -> Vec<Drive> {
     let mut legacy = root.sections("Drives", |_, reader| (reader.filled("DriveName"), drive(reader)));
 
     let named = |name: &Option<String>| name.as_deref().is_some_and(is_qemu_id);
@@ -31,11 +32,12 @@ pub(super) fn drives(root: &mut Reader<'_>) -> Vec<Drive> {
             continue;
         }
         let name = name.unwrap_or_default();
+        let other = || identity.identifier(format_args!("drive {index}"));
         let identifier = name.strip_prefix("drive").unwrap_or(&name);
-        drive.identifier = if identifier.is_empty() { random_identifier() } else { identifier.to_owned() };
+        drive.identifier = if identifier.is_empty() { other() } else { identifier.to_owned() };
         if !identifiers.insert(drive.identifier.clone()) {
-            drive.identifier = random_identifier();
-            root.fixed(&format!("Drives[{index}].DriveName"), "two drives have this name; a random one stands in");
+            drive.identifier = other();
+            root.fixed(&format!("Drives[{index}].DriveName"), "two drives have this name; another one stands in");
             identifiers.insert(drive.identifier.clone());
         }
         drives.push(drive);

@@ -9,12 +9,14 @@
 //! - the host port of a port forward is its `HostPort` (UTM takes `GuestPort`);
 //! - a machine version that no longer exists becomes the machine without a version, `pc-i440fx-2.0` a `pc` (UTM: the architecture's default);
 //! - `UseHypervisor`, where absent, is on for the architectures of Macs (UTM asks the host; version 4 ignores the key on other hosts);
+//! - identities that the file lacks follow from the file, so that they are the same each time it is read (UTM: random until saved);
 //! - drives whose names would clash in version 4 get new identifiers;
 //! - a custom icon of an Apple machine stays custom, and its displays are kept whatever the host is.
 
 mod apple;
 mod drives;
 mod files;
+mod identity;
 mod networks;
 mod qemu;
 mod reader;
@@ -24,6 +26,7 @@ use plist::{Dictionary, Value};
 
 use crate::problem::{Findings, Problem};
 use crate::{Configuration, Origin};
+use identity::Identity;
 
 pub use files::{move_files, retire_view_state};
 pub use view_state::{ViewState, view_state};
@@ -38,13 +41,14 @@ const QEMU_SECTIONS: [&str; 10] = ["System", "Display", "Input", "Networking", "
 /// Every problem, when one of them is fatal: the file is no legacy configuration, or one of a version that does not exist.
 pub fn migrate(root: &Dictionary, fallback_name: &str) -> Result<(Configuration, Vec<Problem>, Origin), Vec<Problem>> {
     let mut findings = Findings::default();
+    let identity = Identity::new(root, fallback_name);
     let migrated = match kind(root) {
         Ok(Kind::Apple(version)) => {
-            let configuration = apple::migrate(root, fallback_name, &mut findings);
+            let configuration = apple::migrate(root, fallback_name, identity, &mut findings);
             Some((Configuration::Apple(configuration), Origin::LegacyApple { version }))
         }
         Ok(Kind::Qemu(version)) => {
-            let configuration = qemu::migrate(root, fallback_name, &mut findings);
+            let configuration = qemu::migrate(root, fallback_name, identity, &mut findings);
             Some((Configuration::Qemu(configuration), Origin::LegacyQemu { version }))
         }
         Err(problem) => {

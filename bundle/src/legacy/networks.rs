@@ -1,17 +1,17 @@
 //! The network card of a QEMU machine of UTM before 4.0, which had one or none.
 
+use super::identity::Identity;
 use super::reader::{Reader, unknown};
 use crate::qemu::{Network, NetworkMode, PortForward, Protocol};
-use crate::random_mac_address;
 
 /// Reads the section `Networking`.
-pub(super) fn network(reader: &mut Reader<'_>) -> Option<Network> {
+pub(super) fn network(reader: &mut Reader<'_>, identity: Identity) -> Option<Network> {
     let mode = mode(reader);
     reader.dropped("DHCPHost", "there is no such setting any more");
     let network = Network {
         mode: mode.unwrap_or(NetworkMode::Emulated),
         hardware: reader.filled("NetworkCard").unwrap_or_else(|| "rtl8139".to_owned()),
-        mac_address: reader.filled("NetworkCardMAC").unwrap_or_else(random_mac_address),
+        mac_address: reader.filled("NetworkCardMAC").unwrap_or_else(|| identity.mac_address("network")),
         isolate_from_host: reader.boolean("IsolateGuest").unwrap_or(false),
         port_forwards: reader.sections("PortForward", |_, reader| port_forward(reader)).into_iter().flatten().collect(),
         bridge_interface: reader.filled("NetworkBridgeInterface"),

@@ -4,9 +4,10 @@ use plist::Dictionary;
 use uuid::Uuid;
 
 use super::drives::drives;
+use super::identity::Identity;
 use super::networks::network;
 use super::reader::{Reader, unknown};
-use crate::problem::{Findings, Level};
+use crate::problem::{Findings, Level, printable};
 use crate::qemu::{
     Configuration, DirectoryShareMode, Display, Input, Qemu, ScalingFilter, Serial, SerialMode, SerialTarget, Sharing, Sound, System,
     UsbBusSupport,
@@ -15,7 +16,7 @@ use crate::tables::{cpu_is_known, known_or_default_machine};
 use crate::{Architecture, Information, Terminal};
 
 /// Brings the configuration into the present form.
-pub(super) fn migrate(root: &Dictionary, fallback_name: &str, findings: &mut Findings) -> Configuration {
+pub(super) fn migrate(root: &Dictionary, fallback_name: &str, identity: Identity, findings: &mut Findings) -> Configuration {
     Reader::read(root, findings, |root| {
         // `ConfigurationVersion` and `Backend` have been looked at; nothing ever read `Printing`.
         root.obsolete(&["ConfigurationVersion", "Backend", "Printing"]);
@@ -32,7 +33,8 @@ pub(super) fn migrate(root: &Dictionary, fallback_name: &str, findings: &mut Fin
             reader.boolean("DebugLog").unwrap_or(false)
         });
         Configuration {
-            information: root.section("Info", |reader| read_information(reader, fallback_name, uuid)),
+            information: root
+                .section("Info", |reader| read_information(reader, fallback_name, uuid.unwrap_or_else(|| identity.uuid("machine")))),
             system,
             qemu,
             input: Input {
@@ -48,8 +50,8 @@ pub(super) fn migrate(root: &Dictionary, fallback_name: &str, findings: &mut Fin
                 ..Sharing::default()
             },
             displays,
-            drives: drives(root),
-            networks: root.section("Networking", network).into_iter().collect(),
+            drives: drives(root, identity),
+            networks: root.section("Networking", |reader| network(reader, identity)).into_iter().collect(),
             serials,
             sounds: root.section("Sound", read_sound).into_iter().collect(),
             ..Configuration::default()
@@ -145,7 +147,7 @@ fn read_system(reader: &mut Reader<'_>) -> Core {
     let uuid = reader.filled("SystemUUID").and_then(|text| {
         let uuid = Uuid::try_parse(&text).ok();
         if uuid.is_none() {
-            reader.fixed("SystemUUID", unknown(&text, "it is no UUID, and a random one stands in"));
+            reader.fixed("SystemUUID", format!("`{}` is not a UUID; another one stands in", printable(&text)));
         }
         uuid
     });
@@ -274,19 +276,12 @@ fn read_sound(reader: &mut Reader<'_>) -> Option<Sound> {
     enabled.then(|| Sound { hardware, ..Sound::default() })
 }
 
-fn read_information(reader: &mut Reader<'_>, name: &str, uuid: Option<Uuid>) -> Information {
+fn read_information(reader: &mut Reader<'_>, name: &str, uuid: Uuid) -> Information {
     let icon = reader.filled("Icon");
     let mut custom = reader.boolean("IconCustom").unwrap_or(false);
     if custom && icon.is_none() {
         reader.fixed("IconCustom", "the custom icon has no name; the machine has no icon");
         custom = false;
     }
-    Information {
-        name: name.to_owned(),
-        icon_custom: custom,
-        icon,
-        notes: reader.filled("Notes"),
-        uuid: uuid.unwrap_or_else(Uuid::new_v4),
-        ..Information::default()
-    }
+    Information { name: name.to_owned(), icon_custom: custom, icon, notes: reader.filled("Notes"), uuid, ..Information::default() }
 }

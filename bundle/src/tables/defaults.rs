@@ -4,7 +4,7 @@
 //! `virt-`. They differ from UTM's in three places, each where UTM's choice cannot start:
 //!
 //! - a device that the architecture does not offer is passed over (UTM gives m68k `virt` a `virtio-ramfb`, which is not there);
-//! - m68k `virt` gets `virtio-gpu-device`, for the first of its list, `nubus-macfb`, needs a bus that only `q800` has;
+//! - a device that is part of one board is passed over on others (UTM gives ppc64 `pseries` an `eTSEC`, m68k `mcf5208evb` a `nubus-macfb`);
 //! - where there is no USB, a CD is a VirtIO drive, and s390x has VirtIO drives only (UTM chooses IDE).
 
 use crate::Architecture;
@@ -156,8 +156,7 @@ impl Machine {
         } else {
             "VGA"
         };
-        let virtio = if self.is_virt() { "virtio-gpu-device" } else { "VGA" };
-        choose(display_devices(self.architecture), &[preferred, "VGA", virtio])
+        self.choose(display_devices(self.architecture), &[preferred, "VGA"])
     }
 
     fn network(&self) -> Option<&'static str> {
@@ -176,7 +175,7 @@ impl Machine {
         } else {
             &[]
         };
-        choose(network_devices(self.architecture), preferred)
+        self.choose(network_devices(self.architecture), preferred)
     }
 
     fn sound(&self) -> Option<&'static str> {
@@ -193,14 +192,24 @@ impl Machine {
         } else {
             &[]
         };
-        choose(sound_devices(self.architecture), preferred)
+        self.choose(sound_devices(self.architecture), preferred)
     }
-}
 
-/// The first of `preferred` that is offered, else the first that is.
-fn choose(offered: &'static [&'static str], preferred: &[&str]) -> Option<&'static str> {
-    let found = preferred.iter().find_map(|name| offered.iter().find(|device| *device == name));
-    found.or_else(|| offered.first()).copied()
+    /// The first of `preferred` that is offered, else the first that is.
+    fn choose(&self, offered: &'static [&'static str], preferred: &[&str]) -> Option<&'static str> {
+        let fitting = || offered.iter().copied().filter(|device| self.fits(device));
+        preferred.iter().find_map(|name| fitting().find(|device| device == name)).or_else(|| fitting().next())
+    }
+
+    /// Whether the board can have the device, for devices that few boards of the architecture can have. Whether it has a PCI bus is not known here.
+    fn fits(&self, device: &str) -> bool {
+        match device {
+            "eTSEC" => matches!(self.target.as_str(), "ppce500" | "mpc8544ds"),
+            _ if self.architecture != Architecture::M68k => true,
+            "nubus-macfb" | "dp8393x" | "asc" => self.is_q800(),
+            _ => !device.starts_with("virtio-") || self.is_virt(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use std::path::Path;
 use bundle::Problem;
 use bundle::legacy::migrate;
 use plist::{Dictionary, Value};
-use uuid::Uuid;
 
 /// A property list in `fixtures/`.
 fn fixture(name: &str) -> Dictionary {
@@ -37,8 +36,7 @@ fn dictionary(json: &serde_json::Value) -> Dictionary {
     value(json).into_dictionary().unwrap()
 }
 
-/// Migrates a fixture and shows the outcome: first what was said about it, then every key of the result. Identities and addresses that are not in
-/// the fixture are random and are shown as such.
+/// Migrates a fixture and shows the outcome: first what was said about it, then every key of the result.
 fn migrated(name: &str) -> String {
     let root = fixture(name);
     let mut shown = String::new();
@@ -46,8 +44,7 @@ fn migrated(name: &str) -> String {
         Ok((configuration, problems, origin)) => {
             writeln!(shown, "{origin:?}").unwrap();
             show_problems(&problems, &mut shown);
-            let known = format!("{root:?}");
-            show(&Value::Dictionary(configuration.to_dictionary()), "", &known, &mut shown);
+            show(&Value::Dictionary(configuration.to_dictionary()), "", &mut shown);
         }
         Err(problems) => show_problems(&problems, &mut shown),
     }
@@ -60,29 +57,22 @@ fn show_problems(problems: &[Problem], shown: &mut String) {
     }
 }
 
-fn show(value: &Value, path: &str, known: &str, shown: &mut String) {
+fn show(value: &Value, path: &str, shown: &mut String) {
     match value {
         Value::Dictionary(dictionary) if !dictionary.is_empty() => {
             for (key, value) in dictionary {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                show(value, &path, known, shown);
+                show(value, &path, shown);
             }
         }
         Value::Array(array) if !array.is_empty() => {
             for (index, value) in array.iter().enumerate() {
-                show(value, &format!("{path}[{index}]"), known, shown);
+                show(value, &format!("{path}[{index}]"), shown);
             }
         }
-        Value::String(text) if is_random(text) && !known.contains(text.as_str()) => writeln!(shown, "{path} = <random>").unwrap(),
         Value::String(text) => writeln!(shown, "{path} = {text:?}").unwrap(),
         Value::Boolean(value) => writeln!(shown, "{path} = {value}").unwrap(),
         Value::Integer(number) => writeln!(shown, "{path} = {number}").unwrap(),
         other => writeln!(shown, "{path} = {other:?}").unwrap(),
     }
-}
-
-/// Whether the text is a UUID or a MAC address.
-fn is_random(text: &str) -> bool {
-    let octets: Vec<&str> = text.split(':').collect();
-    Uuid::try_parse(text).is_ok() || octets.len() == 6 && octets.iter().all(|octet| u8::from_str_radix(octet, 16).is_ok())
 }

@@ -153,6 +153,11 @@ fn any_legacy() -> impl Strategy<Value = Dictionary> {
 
 proptest! {
     #[test]
+    fn migration_is_the_same_each_time(root in any_legacy()) {
+        prop_assert_eq!(migrate(&root, "Name"), migrate(&root, "Name"));
+    }
+
+    #[test]
     fn migration_never_panics(root in any_dictionary(any_value()), name in any::<String>()) {
         let _ = migrate(&root, &name);
         let _ = view_state(&root);
