@@ -51,7 +51,7 @@ pub fn move_files(bundle_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames `view.plist` to `view.plist.migrated`, once what [`super::view_state`] found in it is stored. UTM deletes the file; its bookmarks
+/// Renames `view.plist` to `view.plist.migrated`, once what [`super::view_state()`] found in it is stored. UTM deletes the file; its bookmarks
 /// mean something only on the Mac where they were made, and a person may go back there.
 ///
 /// # Errors
