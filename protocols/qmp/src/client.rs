@@ -51,7 +51,7 @@ impl Default for Options {
 
 /// A handle on a connection to a monitor. Clones share the connection; it ends when the last clone is gone or the peer closes it.
 ///
-/// Every call is cancel-safe: dropping its future gives up the reply, not the command if it was already written, and disturbs no other call.
+/// Every call is cancel-safe: dropping its future gives up the reply, not a command that is already queued, and disturbs no other call.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,

@@ -298,3 +298,24 @@ fn snake(name: &str) -> String {
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{camel, snake};
+
+    #[test]
+    fn names_become_rust_names() {
+        for (name, expected) in [
+            ("query-cpus-fast", "QueryCpusFast"),
+            ("NETDEV_STREAM_CONNECTED", "NetdevStreamConnected"),
+            ("x86_64", "X86_64"),
+            ("0", "Digit0"),
+            ("qom-list", "QomList"),
+        ] {
+            assert_eq!(camel(name), expected);
+        }
+        for (name, expected) in [("virtual-size", "virtual_size"), ("UUID", "uuid"), ("type", "r#type")] {
+            assert_eq!(snake(name), expected);
+        }
+    }
+}

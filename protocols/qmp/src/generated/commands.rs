@@ -1454,10 +1454,9 @@ impl Command for QueryVnc {
     type Return = types::VncInfo;
 }
 
-/// Asks which connections can be made to fail. May run out of band. Arguments as one JSON object.
+/// Asks which connections can be made to fail. May run out of band.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct QueryYank(pub Value);
+pub struct QueryYank {}
 
 impl Command for QueryYank {
     const NAME: &'static str = "query-yank";
