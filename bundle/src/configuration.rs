@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::architecture::Architecture;
 use crate::information::Information;
 use crate::problem::{Findings, Level, Problem, ReadError, printable};
-use crate::schema::{Schema, Section, type_name};
+use crate::schema::{Schema, Section, closest, type_name};
 use crate::{apple, legacy, qemu, tables, tree};
 
 /// The version of the format that is read and written.
@@ -87,6 +87,12 @@ impl Configuration {
             Some(Backend::Apple) => Some(Self::Apple(apple::Configuration::decode_dictionary(&sections, &mut findings))),
             _ => None,
         };
+        if let Some(information) = configuration.as_ref().map(Self::information)
+            && information.icon_custom
+            && information.icon.is_none()
+        {
+            findings.push(Problem::fatal("Information.Icon", "required key is missing, because `IconCustom` is true"));
+        }
         match configuration {
             Some(configuration) if !findings.has_fatal() => {
                 Ok(Loaded { configuration, problems: findings.into_problems(), origin: Origin::V4, raw: root })
@@ -300,7 +306,9 @@ fn check_system(system: &mut qemu::System, findings: &mut Findings) {
                 let hint = "the installed QEMU may not have it; UTM may refuse the bundle";
                 findings.report(Level::Ignored, message, Some(hint.to_owned()));
             } else {
-                findings.fatal(format!("`{shown}` is not a machine of {architecture}"));
+                let meant = closest(&system.target, tables::machines(architecture).iter());
+                let hint = meant.map(|meant| format!("did you mean `{meant}`?"));
+                findings.report(Level::Fatal, format!("`{shown}` is not a machine of {architecture}"), hint);
             }
         });
     }

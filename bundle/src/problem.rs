@@ -147,11 +147,6 @@ impl Findings {
         result
     }
 
-    /// The key path of the present place.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Records a finding at the present place.
     pub fn report(&mut self, level: Level, message: impl Into<String>, hint: Option<String>) {
         let problem = Problem { level, key_path: self.path.clone(), message: message.into(), hint };

@@ -96,6 +96,31 @@ impl Kind {
     }
 }
 
+/// Calls `visit` with key path, key and value of every key of `schema` that is in `dictionary`, sections and their elements included.
+pub(crate) fn walk<'a>(
+    schema: &'static Schema,
+    dictionary: &'a Dictionary,
+    path: &str,
+    visit: &mut dyn FnMut(&str, &'static Key, &'a Value),
+) {
+    for key in schema.keys {
+        let Some(value) = dictionary.get(key.name) else { continue };
+        let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+        visit(&path, key, value);
+        match (key.kind, value) {
+            (Kind::Section(schema), Value::Dictionary(dictionary)) => walk(schema, dictionary, &path, visit),
+            (Kind::List(Kind::Section(schema)), Value::Array(array)) => {
+                for (index, value) in array.iter().enumerate() {
+                    if let Value::Dictionary(dictionary) = value {
+                        walk(schema, dictionary, &format!("{path}[{index}]"), visit);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What became of a value that was read.
 pub(crate) enum Decoded<T> {
     /// Understood.

@@ -1,0 +1,239 @@
+//! What belongs to a machine on this host but not into its bundle: inserted media, shared folders, windows. One JSON document per machine, named by
+//! its UUID, with the names of UTM's registry; paths stand where UTM has bookmarks.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::atomic;
+use crate::problem::Problem;
+
+/// The largest document that is read.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// A file or folder of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HostFile {
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    /// Whether the guest may not write.
+    #[serde(default)]
+    pub read_only: bool,
+    /// What is not known here.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl HostFile {
+    /// A file or folder at `path`.
+    pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
+        Self { path: path.into(), read_only, extra: Map::new() }
+    }
+}
+
+/// How a display was last shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Window {
+    /// Magnification.
+    pub scale: f64,
+    /// Position of the picture.
+    pub origin: [f64; 2],
+    /// Whether the toolbar shows.
+    pub toolbar_visible: bool,
+    /// Whether the on-screen keyboard shows.
+    pub keyboard_visible: bool,
+    /// Whether the magnification is fixed.
+    pub display_zoom_locked: bool,
+    /// What is not known here.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            scale: 1.0,
+            origin: [0.0, 0.0],
+            toolbar_visible: true,
+            keyboard_visible: false,
+            display_zoom_locked: true,
+            extra: Map::new(),
+        }
+    }
+}
+
+/// The size of a terminal window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TerminalSize {
+    /// Characters in a line.
+    pub columns: u32,
+    /// Lines.
+    pub rows: u32,
+    /// What is not known here.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Default for TerminalSize {
+    fn default() -> Self {
+        Self { columns: 80, rows: 24, extra: Map::new() }
+    }
+}
+
+/// The resolution to give back to a display.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Resolution {
+    /// Width and height.
+    pub size: [f64; 2],
+    /// Whether the window filled the screen.
+    pub fullscreen: bool,
+    /// What is not known here.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What the host knows of one machine. Keys of the `_settings` are the display's or terminal's number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Entry {
+    /// The last known name.
+    pub name: String,
+    /// Where the bundle is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<HostFile>,
+    /// Whether there is a state to resume.
+    pub suspended: bool,
+    /// Media in external drives, by drive identifier.
+    pub external_drives: BTreeMap<String, HostFile>,
+    /// Shared folders. QEMU machines use the first.
+    pub shared_directories: Vec<HostFile>,
+    /// How displays were shown.
+    pub window_settings: BTreeMap<String, Window>,
+    /// Sizes of terminals.
+    pub terminal_settings: BTreeMap<String, TerminalSize>,
+    /// Resolutions of displays.
+    pub resolution_settings: BTreeMap<String, Resolution>,
+    /// What is not known here.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Entry {
+    fn from_map(mut map: Map<String, Value>, problems: &mut Vec<Problem>) -> Self {
+        fn take<T: DeserializeOwned + Default>(map: &mut Map<String, Value>, key: &str, problems: &mut Vec<Problem>) -> T {
+            let Some(value) = map.shift_remove(key) else { return T::default() };
+            serde_json::from_value(value).unwrap_or_else(|error| {
+                problems.push(Problem::fixed(key, format!("Registry value is not usable and was reset: {error}")));
+                T::default()
+            })
+        }
+        Self {
+            name: take(&mut map, "Name", problems),
+            package: take(&mut map, "Package", problems),
+            suspended: take(&mut map, "Suspended", problems),
+            external_drives: take(&mut map, "ExternalDrives", problems),
+            shared_directories: take(&mut map, "SharedDirectories", problems),
+            window_settings: take(&mut map, "WindowSettings", problems),
+            terminal_settings: take(&mut map, "TerminalSettings", problems),
+            resolution_settings: take(&mut map, "ResolutionSettings", problems),
+            extra: map,
+        }
+    }
+}
+
+/// The registry of this host.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    directory: PathBuf,
+}
+
+impl Registry {
+    /// A registry in `directory`, which is created when something is first written.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The document of the machine `uuid`.
+    pub fn path(&self, uuid: Uuid) -> PathBuf {
+        self.directory.join(format!("{}.json", uuid.hyphenated().to_string().to_uppercase()))
+    }
+
+    /// Reads what is known of a machine; where that is nothing, the entry is empty. Values that are not usable are reset, with a finding.
+    pub fn read(&self, uuid: Uuid) -> io::Result<(Entry, Vec<Problem>)> {
+        let mut bytes = Vec::new();
+        match File::open(self.path(uuid)) {
+            Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(error) => return Err(error),
+        };
+        let mut problems = Vec::new();
+        let parsed = if bytes.len() as u64 > MAX_BYTES {
+            Err(format!("larger than {MAX_BYTES} bytes"))
+        } else {
+            serde_json::from_slice::<Map<String, Value>>(&bytes).map_err(|error| error.to_string())
+        };
+        let map = parsed.unwrap_or_else(|error| {
+            let message = format!("Registry document is damaged and was reset: {error}: {}", self.path(uuid).display());
+            problems.push(Problem::fixed("", message));
+            Map::new()
+        });
+        let entry = Entry::from_map(map, &mut problems);
+        Ok((entry, problems))
+    }
+
+    /// Changes what is known of a machine. Of several processes that do so at the same time, each sees the changes of those before it. A document
+    /// that had to be reset is kept beside the new one, with `.damaged` at the end of its name.
+    pub fn update<R>(&self, uuid: Uuid, change: impl FnOnce(&mut Entry) -> R) -> io::Result<R> {
+        fs::create_dir_all(&self.directory)?;
+        let lock = File::open(&self.directory)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        let (mut entry, problems) = self.read(uuid)?;
+        if !problems.is_empty() {
+            fs::copy(self.path(uuid), self.path(uuid).with_extension("json.damaged"))?;
+        }
+        let result = change(&mut entry);
+        let mut bytes = serde_json::to_vec_pretty(&entry)?;
+        bytes.push(b'\n');
+        atomic::write(&self.path(uuid), &bytes)?;
+        Ok(result)
+    }
+
+    /// Forgets a machine.
+    pub fn remove(&self, uuid: Uuid) -> io::Result<()> {
+        match fs::remove_file(self.path(uuid)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// All machines that something is known of.
+    pub fn machines(&self) -> io::Result<Vec<Uuid>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut machines = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "json")
+                && let Some(uuid) = Path::new(&name).file_stem().and_then(|stem| Uuid::try_parse(stem.to_str()?).ok())
+            {
+                machines.push(uuid);
+            }
+        }
+        machines.sort_unstable();
+        Ok(machines)
+    }
+}
