@@ -1,10 +1,10 @@
 //! What an image says about itself.
 
 mod bytes;
-mod qcow;
-mod vmdk;
 mod others;
+mod qcow;
 mod vhdx;
+mod vmdk;
 
 use std::fs::File;
 use std::io;

@@ -47,7 +47,8 @@ fn region(bytes: &Bytes<'_>, table: u64) -> Result<Option<u64>, HeaderError> {
 
 fn item(bytes: &Bytes<'_>, metadata: u64, guid: &[u8; 16]) -> Result<u64, HeaderError> {
     let count = bytes.u16_le(at(bytes, metadata, 10)?)?;
-    let entry = entry(bytes, metadata, METADATA_HEADER, count.into(), guid)?.ok_or_else(|| bytes.invalid("the number of items", count.into()))?;
+    let entry =
+        entry(bytes, metadata, METADATA_HEADER, count.into(), guid)?.ok_or_else(|| bytes.invalid("the number of items", count.into()))?;
     let offset = bytes.u32_le(at(bytes, entry, 16)?)?;
     at(bytes, metadata, offset.into())
 }

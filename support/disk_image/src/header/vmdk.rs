@@ -43,9 +43,7 @@ fn sparse(bytes: &Bytes<'_>) -> Result<Header, HeaderError> {
         // A sparse header of no size only wraps the descriptor.
         Some(descriptor) if capacity == 0 => descriptor.header(bytes),
         // The descriptor's extent is this very file, by the name that it once had.
-        Some(descriptor) => {
-            Ok(Header { virtual_size: bytes.sectors(capacity)?, backing_file: descriptor.parent, ..Header::default() })
-        }
+        Some(descriptor) => Ok(Header { virtual_size: bytes.sectors(capacity)?, backing_file: descriptor.parent, ..Header::default() }),
         None => Ok(Header { virtual_size: bytes.sectors(capacity)?, ..Header::default() }),
     }
 }
