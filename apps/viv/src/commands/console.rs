@@ -1,0 +1,106 @@
+//! `viv console`.
+
+use crate::console::{self, Ended, Escape, Options};
+use crate::context::Context;
+use crate::error::{Failure, Kind, Result};
+use library::Machine;
+use machine::ErrorKind;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// Attach the terminal to a machine's serial console
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  viv console Debian                                      Ctrl-] leaves it; the machine runs on
+  viv console Debian --port 1 --escape ctrl-a
+  viv console Debian --until 'login:' --timeout 120       waits for the guest
+  echo uname -r | viv console Debian --until '# '         types a line and waits for the answer
+
+The recent output is shown first. Where standard input is not a terminal, it goes to the port as it is, and the port's output to standard \
+output until the machine ends. --until looks at what the guest prints after the last of the input was sent; without input, the recent \
+output counts, too.")]
+pub struct Args {
+    /// The machine: name, UUID, beginning of either, or path
+    machine: String,
+    /// Which serial port, counted from 0; otherwise the first that a terminal can be attached to
+    #[arg(long, short, value_name = "N")]
+    port: Option<usize>,
+    /// The key that detaches: ^], ctrl-a, a character, or none
+    #[arg(long, short, value_name = "KEY", default_value = "^]")]
+    escape: Escape,
+    /// Return when the guest has printed this
+    #[arg(long, value_name = "TEXT")]
+    until: Option<String>,
+    /// Return after so many seconds; with --until, fail
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+pub async fn run(context: &Context, args: &Args) -> Result {
+    let machine = context.find(&args.machine)?;
+    let options = Options {
+        escape: args.escape,
+        until: args.until.as_ref().map(|text| text.clone().into_bytes()),
+        timeout: args.timeout.map(Duration::from_secs),
+    };
+    attach(context, &machine, args.port, &options).await
+}
+
+/// Attaches to a console of a running machine.
+pub(super) async fn attach(context: &Context, machine: &Machine, port: Option<usize>, options: &Options) -> Result {
+    let name = &machine.name;
+    let Some(client) = context.library.client(machine).await? else {
+        return Err(Failure::new(ErrorKind::WrongState, format!("Cannot attach to \"{name}\": it is not running"))
+            .with_hint(format!("`viv start {} --console` starts it and attaches", shell_words::quote(name))));
+    };
+    let consoles = client.status().await?.consoles;
+    let index = match port {
+        None => consoles.first().map(|console| console.index),
+        Some(port) => consoles.iter().map(|console| console.index).find(|index| *index == port),
+    };
+    let Some(index) = index else {
+        let known: Vec<String> = consoles.iter().map(|console| format!("{} ({})", console.index, console.label)).collect();
+        let (what, hint) = match (port, known.as_slice()) {
+            (_, []) => ("serial port that a terminal can be attached to".to_owned(), {
+                let name = shell_words::quote(name);
+                format!("`viv config set {name} 'Serial[+].Mode' Terminal` adds one at the next start")
+            }),
+            (port, known) => (format!("console {}", port.unwrap_or_default()), format!("There is {}", known.join(", "))),
+        };
+        return Err(Failure::new(ErrorKind::NotFound, format!("\"{name}\" has no {what}")).with_hint(hint));
+    };
+    let socket = context.library.places().runtime_of(&machine.id).console_socket(index);
+    let interactive = io::stdin().is_terminal();
+    if interactive {
+        context.output.note(format_args!("Attached to \"{name}\". {}", leave(options.escape)));
+    }
+    match console::attach(&socket, options).await? {
+        Ended::Seen => Ok(()),
+        Ended::Detached => {
+            context.output.note(format_args!("\nDetached; \"{name}\" runs on."));
+            Ok(())
+        }
+        Ended::Closed if options.until.is_none() => {
+            if interactive {
+                context.output.note(format_args!("\nThe console was closed: \"{name}\" has ended."));
+            }
+            Ok(())
+        }
+        Ended::TimedOut if options.until.is_none() => Ok(()),
+        Ended::Closed => Err(missing(options, ErrorKind::Backend, &format!("The console of \"{name}\" was closed"))),
+        Ended::TimedOut => {
+            Err(missing(options, ErrorKind::Timeout, &format!("\"{name}\" was given {} s", options.timeout.unwrap_or_default().as_secs())))
+        }
+        Ended::Signal(signal) => Err(Failure::new(Kind::Signal(signal), "Detached by a signal")),
+    }
+}
+
+fn missing(options: &Options, kind: ErrorKind, what: &str) -> Failure {
+    let text = String::from_utf8_lossy(options.until.as_deref().unwrap_or_default()).into_owned();
+    Failure::new(kind, format!("{what}, and \"{text}\" was not seen"))
+}
+
+fn leave(escape: Escape) -> String {
+    if escape.is_none() { "No key detaches; end this command from elsewhere.".to_owned() } else { format!("{escape} leaves it.") }
+}

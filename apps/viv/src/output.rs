@@ -1,0 +1,255 @@
+//! Everything that is printed: tables and sentences for people, JSON for programs.
+//!
+//! Answers go to standard output, everything else (progress, notes, errors) to standard error. A reader that goes away (`viv list | head`)
+//! ends the command quietly.
+
+use crate::error::{Failure, Kind, Result};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Row, Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
+use machine::{ErrorKind, State};
+use serde::Serialize;
+use std::io::{self, IsTerminal, Write};
+
+/// How to print.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// JSON instead of text.
+    pub json: bool,
+    /// No progress, no notes.
+    pub quiet: bool,
+    color: bool,
+    color_errors: bool,
+}
+
+impl Output {
+    /// As the command line and the environment want it.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let wanted =
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { json, quiet, color: wanted && io::stdout().is_terminal(), color_errors: wanted && io::stderr().is_terminal() }
+    }
+
+    /// Prints a line of the answer.
+    pub fn line(&self, text: impl AsRef<str>) -> Result {
+        let text = text.as_ref();
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    #[allow(clippy::unused_self, reason = "one way to print")]
+    pub fn bytes(&self, bytes: &[u8]) -> Result {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| unprintable(&error))
+    }
+
+    /// Prints a value as indented JSON.
+    pub fn json(&self, value: &impl Serialize) -> Result {
+        self.line(to_json(serde_json::to_string_pretty(value))?)
+    }
+
+    /// Prints a value as one line of JSON: an item of a stream.
+    pub fn json_line(&self, value: &impl Serialize) -> Result {
+        self.line(to_json(serde_json::to_string(value))?)
+    }
+
+    /// Prints the value as JSON, or what `text` prints.
+    pub fn answer(&self, value: &impl Serialize, text: impl FnOnce(&Self) -> Result) -> Result {
+        if self.json { self.json(value) } else { text(self) }
+    }
+
+    /// Prints a sentence on what was done; JSON in its place where that is wanted.
+    pub fn done(&self, value: &impl Serialize, sentence: impl AsRef<str>) -> Result {
+        self.answer(value, |output| if output.quiet { Ok(()) } else { output.line(sentence) })
+    }
+
+    /// Prints rows in columns, with a header.
+    pub fn table(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Result {
+        let mut table = self.columns();
+        table.set_header(
+            header.iter().map(|name| if self.color { Cell::new(name).add_attribute(Attribute::Bold) } else { Cell::new(name) }),
+        );
+        for row in rows {
+            table.add_row(Row::from(row));
+        }
+        self.line(table.trim_fmt())
+    }
+
+    /// Prints facts: a name and a value a line. Facts without a value are left out.
+    pub fn facts<N: std::fmt::Display>(&self, facts: impl IntoIterator<Item = (N, Option<Cell>)>) -> Result {
+        let mut table = self.columns();
+        for (name, value) in facts {
+            if let Some(value) = value {
+                let name = Cell::new(format!("{name}:"));
+                table.add_row(Row::from(vec![if self.color { name.add_attribute(Attribute::Dim) } else { name }, value]));
+            }
+        }
+        self.line(table.trim_fmt())
+    }
+
+    fn columns(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_content_arrangement(if io::stdout().is_terminal() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+        if self.color {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+            if let Some(width) = terminal_width() {
+                table.set_width(width);
+            }
+        }
+        table
+    }
+
+    /// A cell with a machine's state.
+    pub fn state(&self, state: State) -> Cell {
+        match state {
+            State::Running => self.colored(state.as_str(), Color::Green),
+            State::Error => self.colored(state.as_str(), Color::Red),
+            State::Stopped => Cell::new(state.as_str()),
+            _ => self.colored(state.as_str(), Color::Yellow),
+        }
+    }
+
+    /// A cell in a colour, where colours are wanted.
+    pub fn colored(&self, text: impl AsRef<str>, color: Color) -> Cell {
+        let cell = Cell::new(text.as_ref());
+        if self.color { cell.fg(color) } else { cell }
+    }
+
+    /// Says something on standard error that is not part of the answer.
+    pub fn note(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
+    /// Warns on standard error.
+    pub fn warning(&self, text: impl std::fmt::Display) {
+        self.say(format_args!("{}: {text}", self.label("warning", "33")));
+    }
+
+    /// Prints why the command failed.
+    pub fn failure(&self, failure: &Failure) {
+        match failure.kind {
+            Kind::Silent | Kind::Answered => {}
+            _ if self.json => {
+                let error = serde_json::json!({ "error": failure });
+                self.say(format_args!("{error}"));
+            }
+            _ => {
+                self.say(format_args!("{}: {}", self.label("error", "31"), failure.sentence()));
+                for problem in &failure.problems {
+                    self.say(format_args!("  {}: {problem}", problem.level));
+                }
+                if let Some(hint) = &failure.hint {
+                    self.say(format_args!("{}: {hint}", self.label("hint", "36")));
+                }
+            }
+        }
+    }
+
+    /// Text for standard output in a colour, where colours are wanted. `code` is SGR's.
+    pub fn painted(&self, text: &str, code: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn label(&self, text: &str, code: &str) -> String {
+        if self.color_errors { format!("\x1b[1;{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Says something on standard error, whatever was asked for.
+    #[allow(clippy::unused_self, reason = "one way to print")]
+    pub fn say(&self, text: impl std::fmt::Display) {
+        // Nobody left to tell if this fails.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+fn to_json(text: serde_json::Result<String>) -> Result<String> {
+    text.map_err(|error| Failure::new(ErrorKind::File, "Cannot write the answer as JSON").with_source(&error))
+}
+
+fn unprintable(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(Kind::Silent, "Nobody reads the answer"),
+        _ => Failure::io("Cannot write to standard output", error),
+    }
+}
+
+/// The width of the terminal on standard output.
+fn terminal_width() -> Option<u16> {
+    rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
+}
+
+/// A number of bytes in the largest unit that keeps it readable: `64 GiB`, `1.5 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    while unit + 1 < UNITS.len() && count >> (10 * (unit + 1)) > 0 {
+        unit += 1;
+    }
+    let scale = 1u64 << (10 * unit);
+    let name = UNITS.get(unit).copied().unwrap_or("B");
+    // Tenths, rounded, in whole numbers: no float has to hold 64 bits.
+    let tenths = u128::from(count) * 10 / u128::from(scale);
+    if tenths.is_multiple_of(10) || tenths >= 1000 {
+        format!("{} {name}", tenths / 10)
+    } else {
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    }
+}
+
+/// A length of time: `3 h 20 min`, `45 s`.
+pub fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+/// A moment with how long ago it was: `2026-11-21 09:48:58 (3 min ago)`.
+pub fn moment(seconds: u64) -> String {
+    let ago = u64::try_from(Timestamp::now().as_second()).unwrap_or(0).saturating_sub(seconds);
+    match i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()) {
+        Some(at) => format!("{} ({} ago)", at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S"), duration(ago)),
+        None => seconds.to_string(),
+    }
+}
+
+/// The local date and time, fit for a file name.
+pub fn now_for_file_name() -> String {
+    Timestamp::now().to_zoned(TimeZone::system()).strftime("%Y-%m-%d-%H%M%S").to_string()
+}
+
+/// The local time of day.
+pub fn now() -> String {
+    Timestamp::now().to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// A count with its noun.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(64 << 30), "64 GiB");
+        assert_eq!(bytes(3 << 19), "1.5 MiB");
+        assert_eq!(bytes(u64::MAX), "15.9 EiB");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(duration(59), "59 s");
+        assert_eq!(duration(12_000), "3 h 20 min");
+    }
+}
