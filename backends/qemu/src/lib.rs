@@ -1,1 +1,5 @@
 //! Machines run by QEMU: command line, launch, QMP.
+
+pub mod command_line;
+pub mod facts;
+pub mod firmware;

@@ -1,0 +1,134 @@
+//! Board, accelerator, memory.
+
+use bundle::qemu::{Configuration, UsbBusSupport};
+use bundle::{Architecture, Problem, tables};
+
+use super::builder::{Builder, is_pc, is_virt};
+use super::result::Subject;
+
+/// The value of `-machine` that a board is tried with: what decides its buses.
+pub(super) fn probed(configuration: &Configuration) -> String {
+    let system = &configuration.system;
+    let mut value = system.target.clone();
+    let overridden = override_of(configuration);
+    if let Some(properties) = overridden {
+        value.push(',');
+        value.push_str(properties);
+    }
+    if wants_usb(configuration) && !is_virt(&system.target) && !has(overridden, "usb") && system.target != "microvm" {
+        value.push_str(",usb=on");
+    }
+    value
+}
+
+/// Whether the configuration has USB at all.
+pub(super) fn wants_usb(configuration: &Configuration) -> bool {
+    let system = &configuration.system;
+    tables::capabilities(system.architecture, &system.target).usb && configuration.input.usb_bus_support != UsbBusSupport::Disabled
+}
+
+pub(super) fn add(b: &mut Builder<'_>) {
+    accelerator(b);
+    globals(b);
+    memory(b);
+}
+
+/// `-machine`, after everything that adds properties to it has run.
+pub(super) fn add_machine(b: &mut Builder<'_>) {
+    let configuration = b.configuration();
+    let overridden = override_of(configuration);
+    let mut value = b.target().to_owned();
+    if let Some(properties) = overridden {
+        value.push(',');
+        value.push_str(properties);
+    }
+    let mut defaults: Vec<String> = Vec::new();
+    if is_pc(b.architecture(), b.target()) {
+        for (property, wanted) in [
+            ("vmport", true),
+            ("i8042", wants_usb(configuration) && b.usb_bus.is_some() && !configuration.qemu.ps2_controller),
+            ("hpet", b.kvm()),
+        ] {
+            if wanted && b.machine_has(property) {
+                defaults.push(format!("{property}=off"));
+            }
+        }
+    }
+    let emulated_arm = matches!(b.architecture(), Architecture::Aarch64 | Architecture::Arm) && !b.kvm();
+    if is_virt(b.target()) && emulated_arm && b.out.cpus.is_some_and(|cpus| cpus > 8) {
+        defaults.push("gic-version=3".to_owned());
+    }
+    if matches!(b.architecture(), Architecture::Ppc | Architecture::Ppc64) && b.target() == "mac99" {
+        defaults.push("via=pmu".to_owned());
+    }
+    defaults.append(&mut b.machine_properties);
+    for property in defaults {
+        let name = property.split('=').next().unwrap_or_default();
+        if !has(overridden, name) {
+            value.push(',');
+            value.push_str(&property);
+        }
+    }
+    b.option(Subject::Machine, "-machine", value);
+}
+
+fn accelerator(b: &mut Builder<'_>) {
+    let system = &b.configuration().system;
+    if b.kvm() {
+        b.option(Subject::Machine, "-accel", "kvm");
+    } else {
+        let mut value = "tcg".to_owned();
+        if system.force_multicore {
+            value.push_str(",thread=multi");
+        }
+        if system.jit_cache_size > 0 {
+            value.push_str(&format!(",tb-size={}", system.jit_cache_size));
+        }
+        b.option(Subject::Machine, "-accel", value);
+        if b.configuration().qemu.hypervisor {
+            let why = b.request.accelerator.why.clone();
+            b.note("QEMU.Hypervisor", why);
+        }
+    }
+    if b.configuration().qemu.tso {
+        b.note("QEMU.TSO", "store ordering cannot be switched on Linux; ignored");
+    }
+}
+
+fn globals(b: &mut Builder<'_>) {
+    if matches!(b.architecture(), Architecture::X86_64 | Architecture::I386) {
+        for device in ["PIIX4_PM", "ICH9-LPC"] {
+            if b.emulator().has_device(device) {
+                b.option(Subject::Machine, "-global", format!("{device}.disable_s3=1"));
+            }
+        }
+    }
+}
+
+fn memory(b: &mut Builder<'_>) {
+    let size = b.configuration().system.memory_size;
+    if size == 0 {
+        b.report(Problem::fatal("System.MemorySize", "a machine needs memory").with_hint("512 is enough for most"));
+        return;
+    }
+    if let Some(board) = b.request.board.filter(|board| board.refusal.is_none() && !board.takes_memory) {
+        let own = board.memory >> 20;
+        let target = b.target();
+        b.fixed("System.MemorySize", format!("the machine {target} cannot have {size} MiB of memory; it has its own {own} MiB"));
+        return;
+    }
+    let present = b.host().memory;
+    if present > 0 && size > present {
+        b.note("System.MemorySize", format!("the machine may use {size} MiB of memory, and this computer has {present} MiB"));
+    }
+    b.option(Subject::Machine, "-m", format!("{size}M"));
+}
+
+fn override_of(configuration: &Configuration) -> Option<&str> {
+    configuration.qemu.machine_property_override.as_deref().map(str::trim).filter(|properties| !properties.is_empty())
+}
+
+/// Whether a list of properties has `name`.
+fn has(properties: Option<&str>, name: &str) -> bool {
+    properties.unwrap_or_default().split(',').any(|property| property.split('=').next() == Some(name))
+}

@@ -1,0 +1,323 @@
+//! What building gives: the arguments, and everything that must be there before they work.
+
+use std::path::{Path, PathBuf};
+
+use bundle::Problem;
+use serde::Serialize;
+
+/// A machine ready to be launched.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CommandLine {
+    /// The emulator.
+    pub program: PathBuf,
+    /// Its arguments, in groups of one option with its value.
+    pub arguments: Vec<Argument>,
+    /// Environment variables to set, besides those that it inherits.
+    pub environment: Vec<(String, String)>,
+    /// Directory to start it in; the relative socket paths in the arguments start here.
+    pub working_directory: PathBuf,
+    /// Paths that it opens itself.
+    pub files: Vec<FileAccess>,
+    /// Files that are opened for it.
+    pub descriptors: Vec<Descriptor>,
+    /// Files that must be made before it starts, in this order.
+    pub preparations: Vec<Preparation>,
+    /// Programs that must run before it starts, in this order.
+    pub helpers: Vec<Helper>,
+    /// Sockets that it listens on.
+    pub sockets: Sockets,
+    /// Which sockets it makes itself, apart from descriptors.
+    pub makes: SocketNeeds,
+    /// What each drive is called over QMP, in the order of the configuration.
+    pub drives: Vec<DriveNames>,
+    /// Whether pixels are offered over D-Bus (`-display dbus,p2p=yes`).
+    pub dbus_display: bool,
+    /// The vCPUs that the machine has, where the command line says it.
+    pub cpus: Option<u64>,
+    /// What differs from the configuration, or deserves to be known.
+    pub warnings: Vec<Problem>,
+}
+
+/// What an argument is about. The order is that of the command line, and with it that of UTM: devices get their PCI addresses in it, and a
+/// guest knows its network card by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// How QEMU itself behaves: no defaults, sandbox, monitor.
+    Process,
+    /// Board, accelerator, processors, memory, firmware.
+    Machine,
+    /// Network cards.
+    Network,
+    /// Screens.
+    Display,
+    /// Serial ports.
+    Serial,
+    /// Sound.
+    Sound,
+    /// USB and other input.
+    Usb,
+    /// Drives and boot files.
+    Drive,
+    /// Agents and shared folder.
+    Sharing,
+    /// Name, clock, entropy, balloon, TPM.
+    Other,
+    /// What the configuration adds (`QEMU.AdditionalArguments`).
+    User,
+}
+
+/// One option with its value, or one word that a person added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Argument {
+    /// What it is about.
+    pub subject: Subject,
+    /// One or two words.
+    pub words: Vec<String>,
+}
+
+/// A path that a program opens itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileAccess {
+    /// Absolute path of a file, a device, a socket or a directory with all that is in it.
+    pub path: PathBuf,
+    /// What it does with it.
+    pub access: Access,
+}
+
+/// What is done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and write.
+    ReadWrite,
+    /// Write at the end; the file is made if it is missing.
+    Append,
+}
+
+/// A descriptor that the program must be started with, under this very number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Descriptor {
+    /// Its number.
+    pub fd: i32,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// What is behind a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A Unix stream socket that is bound to this path and listens. It is made by who starts QEMU, so that QEMU need not make any.
+    Listen {
+        /// Absolute path; a leftover is replaced.
+        path: PathBuf,
+    },
+    /// One end of a pair of Unix stream sockets; the helper of this kind gets the other ([`Helper::link`]).
+    Link {
+        /// The helper.
+        helper: HelperKind,
+    },
+    /// A file that the supervisor opens, with exactly this access: QEMU finds a descriptor in a set by its access mode.
+    File {
+        /// Number of the set: the file is `/dev/fdset/<set>` to QEMU.
+        set: u32,
+        /// The file.
+        path: PathBuf,
+        /// How to open it.
+        access: Access,
+        /// What `query-fdsets` shows.
+        opaque: String,
+    },
+    /// A tap that the [`HelperKind::Bridge`] of this network card hands over.
+    Tap {
+        /// Index in `Network`.
+        network: usize,
+        /// Bridge that it is on.
+        bridge: String,
+    },
+}
+
+/// A file that must be there before the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preparation {
+    /// A new qcow2 image that shows `backing` until it is written to. The backing file is not named in it: the command line connects them.
+    Overlay {
+        /// File to make; a leftover is replaced.
+        path: PathBuf,
+        /// What is below it; it gives the size where `virtual_size` is unknown.
+        backing: PathBuf,
+        /// Format of `backing`.
+        backing_driver: String,
+        /// Size in bytes.
+        virtual_size: Option<u64>,
+    },
+    /// A copy of a file; where `from` is missing, an empty file.
+    Copy {
+        /// Original.
+        from: PathBuf,
+        /// Copy; a leftover is replaced.
+        to: PathBuf,
+    },
+    /// An empty file, unless there is one.
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// UEFI variables, copied from a template unless the file is there.
+    Variables {
+        /// Template that came with the firmware.
+        template: PathBuf,
+        /// File of the machine.
+        path: PathBuf,
+    },
+}
+
+/// A program that runs beside QEMU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Helper {
+    /// Which.
+    pub kind: HelperKind,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Directory to start it in; relative names in the arguments start here.
+    pub working_directory: PathBuf,
+    /// Number under which it gets its end of the pair of sockets with QEMU ([`Source::Link`]).
+    pub link: Option<i32>,
+    /// What it may touch.
+    pub confinement: Confinement,
+}
+
+/// Which helper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HelperKind {
+    /// TPM 2.0. It ends when QEMU does.
+    Swtpm,
+    /// User NAT for one network card. It ends when QEMU does.
+    Passt {
+        /// Index in `Network`.
+        network: usize,
+    },
+    /// Opens a tap and ends. It needs its set-user-ID bit, so it runs without no-new-privileges, outside the sandbox; `--fd=<n>`, for a
+    /// connected Unix socket over which it sends the tap, is added by whoever starts it.
+    Bridge {
+        /// Index in `Network`.
+        network: usize,
+    },
+}
+
+/// What a helper may touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Confinement {
+    /// Files and directories, besides the program and its libraries.
+    pub files: Vec<FileAccess>,
+    /// Whether it speaks with the network.
+    pub network: bool,
+    /// Whether it gains privileges by its file's set-user-ID bit or capabilities.
+    pub privileged: bool,
+    /// Whether it makes namespaces of its own for its confinement.
+    pub namespaces: bool,
+}
+
+/// Sockets that QEMU makes by itself; each kind is a hole in its confinement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SocketNeeds {
+    /// Internet sockets: QEMU's own user network, serial ports over TCP.
+    pub internet: bool,
+    /// Unix sockets that listen: SPICE.
+    pub unix_listening: bool,
+    /// Unix sockets that connect: sound servers.
+    pub unix_connecting: bool,
+}
+
+/// Sockets that QEMU listens on, absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sockets {
+    /// QMP.
+    pub qmp: PathBuf,
+    /// Guest agent.
+    pub agent: Option<PathBuf>,
+    /// SPICE.
+    pub spice: Option<PathBuf>,
+    /// Serial ports of mode `Terminal`.
+    pub serials: Vec<SerialSocket>,
+}
+
+/// A serial port that is a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SerialSocket {
+    /// Index in `Serial`.
+    pub serial: usize,
+    /// Socket.
+    pub path: PathBuf,
+    /// File to which QEMU also writes what the guest says.
+    pub log: PathBuf,
+}
+
+/// What a drive is called over QMP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DriveNames {
+    /// `Drive[].Identifier`.
+    pub identifier: String,
+    /// Device, for `eject`, `blockdev-open-tray`, ...; `None` where the board itself has the device.
+    pub device: Option<String>,
+    /// Uppermost block node; `None` for an empty drive.
+    pub node: Option<String>,
+    /// Whether the medium can be changed while the machine runs.
+    pub removable: bool,
+}
+
+impl CommandLine {
+    /// The arguments as they are passed.
+    pub fn argv(&self) -> Vec<String> {
+        self.arguments.iter().flat_map(|argument| argument.words.iter().cloned()).collect()
+    }
+
+    /// The command as it could be typed, one option a line.
+    pub fn shell_quoted(&self) -> String {
+        let mut text = quoted(&self.program.to_string_lossy());
+        for argument in &self.arguments {
+            text.push_str(" \\\n ");
+            for word in &argument.words {
+                text.push(' ');
+                text.push_str(&quoted(word));
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+impl Helper {
+    /// The command as it could be typed.
+    pub fn shell_quoted(&self) -> String {
+        let mut text = quoted(&self.program.to_string_lossy());
+        for argument in &self.arguments {
+            text.push(' ');
+            text.push_str(&quoted(argument));
+        }
+        text
+    }
+}
+
+fn quoted(word: &str) -> String {
+    shell_words::quote(word).into_owned()
+}
+
+impl FileAccess {
+    /// Reading of `path`.
+    pub fn read(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned(), access: Access::Read }
+    }
+
+    /// Reading and writing of `path`.
+    pub fn read_write(path: impl AsRef<Path>) -> Self {
+        Self { path: path.as_ref().to_owned(), access: Access::ReadWrite }
+    }
+}

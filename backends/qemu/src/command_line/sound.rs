@@ -1,0 +1,83 @@
+//! Sound cards, heard through the host's sound server.
+
+use super::builder::{Builder, printable};
+use super::result::{Access, Subject};
+use crate::facts::BusKind;
+
+pub(super) fn add(b: &mut Builder<'_>) {
+    let sounds = &b.configuration().sounds;
+    if sounds.is_empty() {
+        // Boards with sound of their own do not start without being told that nobody listens.
+        if b.emulator().default_audio {
+            b.option(Subject::Sound, "-audio", "none");
+        }
+        return;
+    }
+    let driver = server(b);
+    let option = if b.emulator().default_audio { "-audio" } else { "-audiodev" };
+    b.option(Subject::Sound, option, format!("{driver},id=audio0"));
+    for (index, sound) in sounds.iter().enumerate() {
+        card(b, &format!("Sound[{index}].Hardware"), index, &sound.hardware);
+    }
+}
+
+/// The driver of the first sound server that is here and that QEMU knows.
+fn server(b: &mut Builder<'_>) -> String {
+    let emulator = b.emulator();
+    match b.host().audio.iter().find(|server| emulator.audio.contains(&server.driver)) {
+        Some(server) => {
+            b.file(&server.path, Access::ReadWrite);
+            if server.driver != "alsa" {
+                b.out.makes.unix_connecting = true;
+            }
+            server.driver.clone()
+        }
+        None => {
+            b.note(
+                "Sound",
+                "no sound server was found (PipeWire, PulseAudio, ALSA), so nothing is heard; install qemu-system-gui if there is one",
+            );
+            "none".to_owned()
+        }
+    }
+}
+
+fn card(b: &mut Builder<'_>, key: &str, index: usize, hardware: &str) {
+    match hardware {
+        "pcspk" => {
+            if b.machine_has("pcspk-audiodev") {
+                b.machine_properties.push("pcspk-audiodev=audio0".to_owned());
+            } else {
+                let target = b.target();
+                b.fixed(key, format!("the machine {target} has no speaker; left out"));
+            }
+        }
+        "asc" => {
+            if b.machine_has("audiodev") {
+                b.machine_properties.push("audiodev=audio0".to_owned());
+            }
+        }
+        "screamer" => {
+            if !b.emulator().has_device("screamer") {
+                b.note(key, "the installed QEMU has no sound for this machine; it stays silent");
+            }
+        }
+        _ => {
+            if !b.exists(key, hardware) {
+                return;
+            }
+            if let Err(kind) = b.fits(hardware) {
+                let target = b.target();
+                return b.fixed(key, format!("the machine {target} has no {} bus for {}; left out", kind.name(), printable(hardware)));
+            }
+            if hardware.contains("hda") {
+                b.device(Subject::Sound, format!("{hardware},id=sound{index}"));
+                return b.device(Subject::Sound, format!("hda-duplex,bus=sound{index}.0,audiodev=audio0"));
+            }
+            match (b.emulator().bus_of(hardware), b.usb_bus.clone()) {
+                (Some(BusKind::Usb), Some(bus)) => b.device(Subject::Usb, format!("{hardware},bus={bus},audiodev=audio0")),
+                _ => b.device(Subject::Sound, format!("{hardware},audiodev=audio0")),
+            }
+        }
+    }
+}

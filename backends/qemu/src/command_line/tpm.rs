@@ -1,0 +1,56 @@
+//! TPM 2.0, emulated by swtpm. QEMU and swtpm hold the two ends of a pair of sockets, so neither has to find the other.
+
+use bundle::{Architecture, Problem};
+
+use super::builder::{Builder, HELPER_FD};
+use super::result::{Confinement, FileAccess, Helper, HelperKind, Preparation, Subject};
+
+/// Name of the TPM's state in `Data/`.
+const STATE: &str = "tpmdata";
+
+pub(super) fn add(b: &mut Builder<'_>) {
+    if !b.configuration().qemu.tpm_device {
+        return;
+    }
+    let key = "QEMU.TPMDevice";
+    // UTM's own QEMU has `tpm-crb-device`; the same guests drive the other.
+    let candidates: &[&str] = match b.architecture() {
+        Architecture::Ppc64 => &["tpm-spapr"],
+        _ if b.is_virt() => &["tpm-crb-device", "tpm-tis-device"],
+        _ => &["tpm-tis", "tpm-crb"],
+    };
+    let device = candidates.iter().find(|device| b.emulator().has_device(device) && b.fits(device).is_ok());
+    let Some(device) = device else {
+        let target = b.target();
+        let problem = Problem::fatal(key, format!("the machine {target} cannot have a TPM with the installed QEMU"));
+        return b.report(problem.with_hint("switch TPMDevice off"));
+    };
+    let Some(program) = b.host().swtpm.clone() else {
+        let problem = Problem::fatal(key, "swtpm, which emulates the TPM, is not installed");
+        return b.report(problem.with_hint("install the package swtpm, or switch TPMDevice off"));
+    };
+    let paths = b.request.paths;
+    let kept = paths.data.join(STATE);
+    // swtpm takes no commas in paths, so the file is named relative to the directory it is started in.
+    let directory = if b.request.options.disposable {
+        b.out.preparations.push(Preparation::Copy { from: kept, to: paths.scratch.join(STATE) });
+        &paths.scratch
+    } else {
+        b.out.preparations.push(Preparation::Empty { path: kept });
+        &paths.data
+    };
+    let fd = b.link(HelperKind::Swtpm);
+    b.option(Subject::Other, "-chardev", format!("socket,id=chrtpm0,fd={fd}"));
+    b.option(Subject::Other, "-tpmdev", "emulator,id=tpm0,chardev=chrtpm0");
+    b.device(Subject::Other, format!("{device},tpmdev=tpm0"));
+    let control = format!("type=unixio,clientfd={HELPER_FD}");
+    let state = format!("backend-uri=file://{STATE}");
+    b.out.helpers.push(Helper {
+        kind: HelperKind::Swtpm,
+        program,
+        arguments: ["socket", "--tpm2", "--terminate", "--ctrl", &control, "--tpmstate", &state].map(str::to_owned).into(),
+        working_directory: directory.clone(),
+        link: Some(HELPER_FD),
+        confinement: Confinement { files: vec![FileAccess::read_write(directory.join(STATE))], ..Confinement::default() },
+    });
+}

@@ -1,0 +1,91 @@
+//! Arguments that a person added.
+//!
+//! UTM splits every stored string at blanks outside double quotes and takes the quotes off a piece that is wholly quoted; nothing is
+//! substituted. One exception here: the string after `-append` is the kernel's command line and stays whole, as whoever wrote it meant.
+
+use bundle::Problem;
+use bundle::qemu::Configuration;
+
+use super::builder::Builder;
+use super::result::{Argument, Subject};
+
+/// More is not a command line that a person wrote.
+const MAX_WORDS: usize = 1024;
+
+/// The words of `QEMU.AdditionalArguments`.
+pub(super) fn words(configuration: &Configuration) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for text in &configuration.qemu.additional_arguments {
+        if words.last().is_some_and(|word| word == "-append") {
+            words.push(unquoted(text.trim()).to_owned());
+        } else {
+            words.extend(split(text));
+        }
+    }
+    words
+}
+
+pub(super) fn add(b: &mut Builder<'_>) {
+    let words = words(b.configuration());
+    if words.is_empty() {
+        return;
+    }
+    if words.len() > MAX_WORDS || words.iter().any(|word| word.contains('\0')) {
+        return b.fatal("QEMU.AdditionalArguments", format!("more than {MAX_WORDS} words, or a NUL character among them"));
+    }
+    let problem = Problem::ignored("QEMU.AdditionalArguments", format!("{} further words are passed to QEMU as they are", words.len()));
+    b.report(problem.with_hint("files that they name must be in the machine, or QEMU may not open them"));
+    b.out.arguments.extend(words.into_iter().map(|word| Argument { subject: Subject::User, words: vec![word] }));
+}
+
+fn split(text: &str) -> Vec<String> {
+    let mut pieces = Vec::new();
+    let mut piece = String::new();
+    let mut quoted = false;
+    for c in text.chars() {
+        if c == '"' {
+            quoted = !quoted;
+        }
+        if c.is_whitespace() && !quoted {
+            if !piece.is_empty() {
+                pieces.push(std::mem::take(&mut piece));
+            }
+        } else {
+            piece.push(c);
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces.iter().map(|piece| unquoted(piece).to_owned()).collect()
+}
+
+fn unquoted(piece: &str) -> &str {
+    piece.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words_of(arguments: &[&str]) -> Vec<String> {
+        let mut configuration = Configuration::default();
+        configuration.qemu.additional_arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        words(&configuration)
+    }
+
+    #[test]
+    fn arguments_are_split_as_utm_splits_them() {
+        assert_eq!(words_of(&["-boot  menu=on", "-fw_cfg"]), ["-boot", "menu=on", "-fw_cfg"]);
+        assert_eq!(words_of(&["-name \"two words\""]), ["-name", "two words"]);
+        assert_eq!(words_of(&["x=\"a b\",y"]), ["x=\"a b\",y"]);
+        assert_eq!(words_of(&["\""]), ["\""]);
+    }
+
+    #[test]
+    fn a_kernel_command_line_stays_whole() {
+        assert_eq!(words_of(&["-append", "root=/dev/vda quiet"]), ["-append", "root=/dev/vda quiet"]);
+        assert_eq!(words_of(&["-append", "\"root=/dev/vda quiet\""]), ["-append", "root=/dev/vda quiet"]);
+        assert_eq!(words_of(&["-append \"root=/dev/vda quiet\"", "-S"]), ["-append", "root=/dev/vda quiet", "-S"]);
+    }
+}
