@@ -121,3 +121,30 @@ pub(crate) fn read(directory: &Path, relative: &Path, limit: usize) -> Result<(V
     let count = file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if count > limit { Err(FileError::TooLarge { path, limit }) } else { Ok((bytes, metadata)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// Where the kernel cannot resolve beneath a directory, comparing paths refuses the same links.
+    #[test]
+    fn comparing_refuses_what_the_kernel_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("a.utm");
+        std::fs::create_dir(&bundle).unwrap();
+        std::fs::write(folder.path().join("secret"), "").unwrap();
+        std::fs::write(bundle.join("file"), "").unwrap();
+        symlink("../secret", bundle.join("out")).unwrap();
+        symlink("file", bundle.join("in")).unwrap();
+        let open = |name: &str| open_compared(&bundle, Path::new(name), OFlags::RDONLY | OFlags::CLOEXEC).map(drop);
+        assert_eq!(open("file"), Ok(()));
+        assert_eq!(open("in"), Ok(()));
+        assert_eq!(open("out"), Err(Errno::XDEV));
+        assert_eq!(open("../secret"), Err(Errno::XDEV));
+        assert_eq!(open("missing"), Err(Errno::NOENT));
+    }
+}

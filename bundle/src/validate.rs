@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use plist::Value;
 
+use crate::architecture::Architecture;
 use crate::configuration::Configuration;
 use crate::file_name::FileName;
 use crate::information::{Information, Terminal};
 use crate::problem::{Level, Problem, printable};
-use crate::schema::{Kind, walk};
+use crate::schema::{Kind, closest, walk};
 use crate::{apple, qemu, tables};
 
 /// The most vCPUs that any QEMU machine has.
@@ -133,19 +134,27 @@ impl Report {
             self.ignored("Input.MaximumUsbShare", format!("at most {MAX_USB_SHARE} devices can be passed on"));
         }
         for (index, display) in configuration.displays.iter().enumerate() {
-            self.device(format!("Display[{index}].Hardware"), &display.hardware);
+            self.device(format!("Display[{index}].Hardware"), &display.hardware, tables::display_devices(system.architecture));
         }
         for (index, sound) in configuration.sounds.iter().enumerate() {
-            self.device(format!("Sound[{index}].Hardware"), &sound.hardware);
+            self.device(format!("Sound[{index}].Hardware"), &sound.hardware, tables::sound_devices(system.architecture));
         }
         self.qemu_drives(&configuration.drives);
-        self.qemu_networks(&configuration.networks);
-        self.qemu_serials(&configuration.serials);
+        self.qemu_networks(&configuration.networks, system.architecture);
+        self.qemu_serials(&configuration.serials, system.architecture);
     }
 
-    fn device(&mut self, path: String, hardware: &str) {
+    /// `known` is what UTM offers; other devices of the installed QEMU work as well.
+    fn device(&mut self, path: String, hardware: &str, known: &[&str]) {
         if hardware.is_empty() || hardware.contains(char::is_whitespace) {
             self.fatal(path, format!("`{}` is not a QEMU device", printable(hardware)));
+        } else if !known.contains(&hardware) {
+            let message = format!("`{}` is not a device that UTM offers for this architecture", printable(hardware));
+            let hint = match closest(hardware, known.iter()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "the installed QEMU may have it".to_owned(),
+            };
+            self.problems.push(Problem::ignored(path, message).with_hint(hint));
         }
     }
 
@@ -233,12 +242,12 @@ impl Report {
         }
     }
 
-    fn qemu_networks(&mut self, networks: &[qemu::Network]) {
+    fn qemu_networks(&mut self, networks: &[qemu::Network], architecture: Architecture) {
         self.mac_addresses(networks.iter().map(|network| network.mac_address.as_str()));
         // Several machines or cards may not listen on the same port, and an address of the host overlaps with none given.
         let mut listening: Vec<(String, &qemu::PortForward)> = Vec::new();
         for (index, network) in networks.iter().enumerate() {
-            self.device(format!("Network[{index}].Hardware"), &network.hardware);
+            self.device(format!("Network[{index}].Hardware"), &network.hardware, tables::network_devices(architecture));
             for (number, forward) in network.port_forwards.iter().enumerate() {
                 let path = format!("Network[{index}].PortForward[{number}]");
                 self.port(format!("{path}.HostPort"), forward.host_port);
@@ -273,7 +282,7 @@ impl Report {
         }
     }
 
-    fn qemu_serials(&mut self, serials: &[qemu::Serial]) {
+    fn qemu_serials(&mut self, serials: &[qemu::Serial], architecture: Architecture) {
         let mut automatic = 0;
         for (index, serial) in serials.iter().enumerate() {
             let path = format!("Serial[{index}]");
@@ -286,7 +295,7 @@ impl Report {
                     }
                 }
                 qemu::SerialTarget::Manual => match &serial.hardware {
-                    Some(hardware) => self.device(format!("{path}.Hardware"), hardware),
+                    Some(hardware) => self.device(format!("{path}.Hardware"), hardware, tables::serial_devices(architecture)),
                     None => self.fatal(format!("{path}.Hardware"), "target `Manual` needs a device"),
                 },
                 qemu::SerialTarget::Gdb | qemu::SerialTarget::Monitor => {}

@@ -11,7 +11,10 @@ fn configuration() -> Configuration {
 }
 
 fn get(configuration: &Configuration, path: &str) -> String {
-    key_path::get(configuration, path).map(|value| format_value(&value)).unwrap_or_else(|error| format!("! {error}"))
+    match key_path::get(configuration, path) {
+        Ok(value) => format_value(&value),
+        Err(error) => format!("! {error}"),
+    }
 }
 
 fn change(path: &str, text: &str) -> String {
@@ -63,6 +66,33 @@ fn values_are_set_by_the_kind_of_their_key() {
 }
 
 #[test]
+fn every_value_can_be_set_to_what_it_is() {
+    for text in [QEMU, APPLE] {
+        let original = Configuration::read(text.as_bytes(), "").unwrap().configuration;
+        let mut configuration = original.clone();
+        for (path, value) in key_path::entries(&original) {
+            match set(&mut configuration, &path, &format_value(&value)) {
+                Ok(problems) => assert_eq!(lines(&problems), Vec::<String>::new()),
+                Err(KeyError::Constant(_)) => assert!(path == "Backend" || path == "ConfigurationVersion", "{path}"),
+                Err(error) => panic!("{path}: {error}"),
+            }
+        }
+        assert_eq!(configuration, original);
+    }
+}
+
+#[test]
+fn known_values_follow_the_architecture() {
+    let known = |path: &str| key_path::known_values(&configuration(), path).unwrap_or_default();
+    assert!(known("System.Target").contains(&"q35") && known("Display[0].Hardware").contains(&"virtio-vga"));
+    assert_eq!(known("QEMU.UEFIBoot"), ["true", "false"]);
+    assert_eq!(known("drive[+].imagetype"), bundle::qemu::ImageType::NAMES);
+    assert!(known("Information.Name").is_empty() && known("Nothing").is_empty());
+    let noticed = set(&mut configuration(), "Display[0].Hardware", "virtio-vgaa").unwrap();
+    assert_eq!(noticed[0].hint.as_deref(), Some("did you mean `virtio-vga`?"));
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     let wrong = [
         ("System.MemorySize", "lots"),
@@ -105,7 +135,9 @@ fn keys_that_depend_on_each_other_change_together() {
     let set = |path: &str, text: &str| Change::Set { path: path.to_owned(), text: text.to_owned() };
     assert!(matches!(edit(&mut configuration, &[set("System.Architecture", "s390x")]), Err(KeyError::Refused(_))));
     let changes = [set("System.Architecture", "s390x"), set("System.Target", "s390-ccw-virtio"), set("QEMU.UEFIBoot", "false")];
-    assert!(edit(&mut configuration, &changes).unwrap().is_empty());
+    let noticed = edit(&mut configuration, &changes).unwrap();
+    let about: Vec<&str> = noticed.iter().map(|problem| problem.key_path.as_str()).collect();
+    assert_eq!(about, ["Display[0].Hardware", "Sound[0].Hardware"], "devices that s390x does not have");
     assert_eq!(get(&configuration, "System.Target"), "s390-ccw-virtio");
 }
 

@@ -13,6 +13,7 @@ use plist::{Dictionary, Value};
 use crate::configuration::Configuration;
 use crate::problem::{Level, Problem, ReadError};
 use crate::schema::{Key, Kind, Schema};
+use crate::tables;
 use path::{Place, Step};
 
 pub use text::{format_value, to_json};
@@ -163,6 +164,27 @@ fn flatten(value: Value, path: String, entries: &mut Vec<(String, Value)>) {
     }
 }
 
+/// The values that are known for a key: all that are allowed, or for machines, processor models and devices those that UTM offers for the configuration's
+/// architecture, where others may work too.
+pub fn known_values(configuration: &Configuration, path: &str) -> Option<&'static [&'static str]> {
+    let root = Value::Dictionary(configuration.to_dictionary());
+    let place = path::resolve(&root, configuration.schema(), path).ok()?;
+    if let Some(allowed) = place.kind.and_then(Kind::allowed) {
+        return Some(allowed);
+    }
+    let architecture = configuration.as_qemu()?.system.architecture;
+    match (place.parent?.name, place.key?.name) {
+        ("System", "Target") => Some(tables::machines(architecture)),
+        ("System", "CPU") => Some(tables::cpus(architecture)),
+        ("System", "CPUFlagsAdd" | "CPUFlagsRemove") => Some(tables::cpu_flags(architecture)),
+        ("Display", "Hardware") => Some(tables::display_devices(architecture)),
+        ("Network", "Hardware") => Some(tables::network_devices(architecture)),
+        ("Serial", "Hardware") => Some(tables::serial_devices(architecture)),
+        ("Sound", "Hardware") => Some(tables::sound_devices(architecture)),
+        _ => None,
+    }
+}
+
 /// The value of a key, unknown ones included.
 pub fn get(configuration: &Configuration, path: &str) -> Result<Value, KeyError> {
     let root = Value::Dictionary(configuration.to_dictionary());
@@ -195,7 +217,7 @@ pub fn edit(configuration: &mut Configuration, changes: &[Change]) -> Result<Vec
         return Err(KeyError::Refused(Vec::new()));
     };
     let (changed, mut problems) = noticed(root)?;
-    let (_, before) = noticed(configuration.to_dictionary())?;
+    let before = noticed(configuration.to_dictionary()).map(|(_, problems)| problems).unwrap_or_default();
     let mut before: Vec<String> = before.iter().map(without_numbers).collect();
     problems.retain(|problem| {
         let known = before.iter().position(|other| *other == without_numbers(problem));
