@@ -52,7 +52,7 @@ async fn content_survives_a_tour_through_all_formats() -> Result<()> {
         let target = folder.path().join(format!("tour.{}", format.extension()));
         let mut heard = Vec::new();
         qemu_img.convert(&last, &target, to(format), |fraction| heard.push(fraction)).await?;
-        assert!(heard.is_sorted() && heard.first() < Some(&0.3) && heard.last() == Some(&1.0), "{heard:?}");
+        assert!(heard.is_sorted() && heard.first() <= Some(&0.6) && heard.last() == Some(&1.0), "{heard:?}");
         last = chain(&target, format)?;
         assert_eq!(last.virtual_size(), 24 * MIB, "{format}");
         assert!(qemu_img.compare(&original, &last, |_| ()).await?);
@@ -241,7 +241,7 @@ async fn on_a_full_disk() -> Result<()> {
 
     let done = QemuImg::find()?.convert(&chain(&source, Format::Raw)?, &small.join("disk.qcow2"), to(Format::Qcow2), |_| ()).await;
     let Err(QemuImgError::Save(SaveError::NoSpace { needed, available, .. })) = done else { panic!("{done:?}") };
-    assert!(needed >= 32 * MIB && needed < 40 * MIB && available <= 8 * MIB, "{needed} {available}");
+    assert!((32 * MIB..40 * MIB).contains(&needed) && available <= 8 * MIB, "{needed} {available}");
     assert!(names(small)?.is_empty());
 
     let done = copy(&source, &small.join("copy.img"), &mut |_, _| (), &AtomicBool::new(false));

@@ -157,7 +157,7 @@ fn magic() -> impl Strategy<Value = (Format, usize, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn hostile_headers_never_panic(
@@ -182,6 +182,18 @@ proptest! {
     }
 
     #[test]
+    fn damaged_tables_of_vhdx_never_panic(damage in proptest::collection::vec((0usize..2, 0usize..192, edge()), 1..6)) {
+        let (mut image, metadata) = vhdx().clone();
+        for (table, offset, value) in damage {
+            // Both copies of the region table; then the metadata table and its items.
+            for start in [[192 << 10, 256 << 10], [metadata, metadata + (64 << 10)]][table] {
+                image[start + offset..start + offset + 8].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        let _ = parse(&image, Format::Vhdx);
+    }
+
+    #[test]
     fn damaged_real_headers_never_panic(which in 0usize..4, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let (format, image) = &real()[which];
         let mut image = image.clone();
@@ -192,6 +204,20 @@ proptest! {
         }
         let _ = parse(&image, *format);
     }
+}
+
+/// The part of a real vhdx image that holds its tables, and where its metadata is.
+fn vhdx() -> &'static (Vec<u8>, usize) {
+    static REAL: std::sync::OnceLock<(Vec<u8>, usize)> = std::sync::OnceLock::new();
+    REAL.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        qemu_img(&["create", "-q", "-f", "vhdx"], &path, &["1M"]).unwrap();
+        let mut image = fs::read(&path).unwrap();
+        let metadata = image.windows(8).position(|window| window == b"metadata").unwrap();
+        image.truncate(metadata + (65 << 10));
+        (image, metadata)
+    })
 }
 
 /// Headers of real images, short enough to be damaged thousands of times.
