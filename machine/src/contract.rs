@@ -96,6 +96,20 @@ pub enum StopMethod {
     Kill,
 }
 
+/// The program that runs a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommandLine {
+    /// The program.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The whole, quoted for a shell, an option a line.
+    pub shell: String,
+    /// What is noteworthy about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
 /// Which machine it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Identity {
@@ -125,6 +139,10 @@ pub trait VirtualMachine: Send + Sync {
     fn state(&self) -> State;
     /// The events from now on.
     fn events(&self) -> EventStream;
+    /// The program that runs it, where one does and it has been started.
+    fn command_line(&self) -> Option<CommandLine> {
+        None
+    }
 
     /// Starts it; returns when the guest runs, or stands before its first instruction with [`StartOptions::paused`].
     async fn start(&self, options: StartOptions) -> Result<()>;

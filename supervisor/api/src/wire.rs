@@ -1,5 +1,6 @@
 //! The JSON types of the supervisor's API. Stable: fields are added, never renamed or removed.
 
+pub use machine::CommandLine;
 use machine::{
     Accelerator, BackendKind, Capabilities, Console, Display, Drive, Ending, ErrorKind, Event, Sandbox, StartOptions, State, StopMethod,
 };
@@ -121,20 +122,6 @@ pub struct InsertRequest {
     /// Whether the guest may only read it.
     #[serde(default)]
     pub read_only: bool,
-}
-
-/// The command line that runs the machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CommandLine {
-    /// The program.
-    pub program: String,
-    /// Its arguments.
-    pub arguments: Vec<String>,
-    /// The whole, quoted for a shell, an option a line.
-    pub shell: String,
-    /// What is noteworthy about it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
 }
 
 /// One line of the event stream (newline-delimited JSON).

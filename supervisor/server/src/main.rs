@@ -1,3 +1,2 @@
-//! One process per running machine: owns the backend, serves its API.
-
+//! x
 fn main() {}

@@ -1,0 +1,15 @@
+//! One process per running machine: owns the backend, serves its API.
+//!
+//! The program `vivarium-supervisor` has four uses: `run` and `adopt` supervise a machine until it ends; `command` and `doctor` answer, as
+//! JSON, what only a backend can tell.
+//!
+//! - [`session`]: what the API shows and does with one machine.
+//! - [`api`]: HTTP with JSON over the machine's Unix socket.
+//! - [`console`]: serial ports as sockets, with replay.
+//! - [`logs`]: kept over runs, bounded while running.
+//! - [`run`]: the life of a supervisor, from taking the locks to recording how it ended.
+
+pub mod api;
+pub mod console;
+pub mod logs;
+pub mod session;

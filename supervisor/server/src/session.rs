@@ -1,0 +1,107 @@
+//! One machine under supervision: what the API shows and does.
+
+use machine::{CommandLine, Medium, Result, StartOptions, VirtualMachine};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use supervisor_api::wire::Status;
+
+/// Remembers which medium is in which drive over the machine's end.
+pub trait MediaRecord: Send + Sync {
+    /// A medium was put in (`Some`) or taken out.
+    fn record(&self, drive: &str, medium: Option<&Medium>);
+}
+
+/// One machine under supervision.
+pub struct Session {
+    machine: Arc<dyn VirtualMachine>,
+    media: Box<dyn MediaRecord>,
+    bundle: PathBuf,
+    options: StartOptions,
+    started_at: u64,
+    adopted: bool,
+    warnings: Vec<String>,
+}
+
+impl Session {
+    /// Takes charge of a machine. `started_at` is `None` for one that starts now.
+    pub fn new(
+        machine: Arc<dyn VirtualMachine>,
+        media: Box<dyn MediaRecord>,
+        bundle: PathBuf,
+        options: StartOptions,
+        started_at: Option<u64>,
+        warnings: Vec<String>,
+    ) -> Self {
+        let adopted = started_at.is_some();
+        Self { machine, media, bundle, options, started_at: started_at.unwrap_or_else(now), adopted, warnings }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Arc<dyn VirtualMachine> {
+        &self.machine
+    }
+
+    /// When it was started, in seconds since 1970.
+    pub const fn started_at(&self) -> u64 {
+        self.started_at
+    }
+
+    /// Everything there is to know now.
+    pub fn status(&self) -> Status {
+        let identity = self.machine.identity();
+        let backend = self.machine.backend();
+        let mut warnings = self.warnings.clone();
+        warnings.extend(self.command_line().map(|command| command.warnings).unwrap_or_default());
+        Status {
+            name: identity.name,
+            uuid: identity.uuid,
+            bundle: self.bundle.clone(),
+            state: self.machine.state(),
+            backend: backend.kind,
+            accelerator: backend.accelerator,
+            supervisor_pid: Some(std::process::id()),
+            backend_pid: backend.pid,
+            sandbox: backend.sandbox,
+            capabilities: self.machine.capabilities(),
+            options: self.options,
+            started_at: Some(self.started_at),
+            adopted: self.adopted,
+            consoles: self.machine.consoles(),
+            displays: self.machine.displays(),
+            drives: self.machine.drives(),
+            warnings,
+            last_run: None,
+        }
+    }
+
+    /// Puts a medium into a removable drive, and remembers it.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn insert(&self, drive: &str, medium: Medium) -> Result<()> {
+        self.machine.insert(drive, medium.clone()).await?;
+        self.media.record(drive, Some(&medium));
+        Ok(())
+    }
+
+    /// Takes a medium out, and remembers it.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn eject(&self, drive: &str, force: bool) -> Result<()> {
+        self.machine.eject(drive, force).await?;
+        self.media.record(drive, None);
+        Ok(())
+    }
+
+    /// The command line that runs it, where one does.
+    pub fn command_line(&self) -> Option<CommandLine> {
+        self.machine.command_line()
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
