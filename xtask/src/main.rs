@@ -1,9 +1,16 @@
-//! Tasks of this repository: setup, check, test, demo, guests, codegen, bench.
+//! Tasks of this repository: setup, check, test, demo, guests, codegen, fuzz, bench.
 
+mod check;
 mod codegen;
+mod fuzz;
 mod guests;
 mod process;
+mod setup;
 mod sources;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +24,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Install what building, running and testing need
+    Setup(setup::Options),
+    /// What a change must pass: format, layers, clippy, documentation, licences
+    Check,
+    /// Only the rules about layers and files, which are part of check
+    Tidy,
+    /// Run the tests
+    Test(test::Options),
+    /// Run the fuzz targets for a while
+    Fuzz(fuzz::Options),
     /// Generate bindings from what the installed QEMU says about itself
     Codegen {
         /// What to generate: qmp
@@ -29,9 +46,21 @@ enum Task {
     Guests(guests::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Setup(options) => setup::run(options),
+        Task::Check => check::run(),
+        Task::Tidy => tidy::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Codegen { target, check } => codegen::run(&target, check),
         Task::Guests(options) => guests::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

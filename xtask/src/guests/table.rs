@@ -153,6 +153,8 @@ pub const GUESTS: &[Guest] = &[
         kernel: "linux-image-rpi",
         machines: &["raspi0"],
         console: "ttyAMA0",
+        // QEMU has no power domains of this board, and the kernel's driver for them does not survive that.
+        append: "initcall_blacklist=bcm2835_pm_driver_init,bcm2835_power_driver_init",
         dtb: Some("bcm2835-rpi-zero.dtb"),
         power_button: false,
         powers_off: false,

@@ -36,6 +36,9 @@ while coldplug; do :; done
 uevent /etc/vivarium/uevent >/dev/null 2>&1 &
 coldplug
 
+# From here on only errors of the kernel appear between what a person reads and types.
+dmesg -n 4
+
 # The serial console is the last that the kernel writes to; "tty0" is whichever screen is in front.
 console=$(sed 's/.* //' /sys/class/tty/console/active 2>/dev/null)
 case "$console" in '' | tty0) console=tty1 ;; esac

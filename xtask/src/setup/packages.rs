@@ -1,0 +1,70 @@
+//! The packages that Vivarium needs, by what they are for.
+
+/// Packages for one purpose.
+pub struct Group {
+    /// What they are for.
+    pub reason: &'static str,
+    /// Packages without which something does not work.
+    pub packages: &'static [&'static str],
+    /// Packages that are installed where the distribution has them.
+    pub optional: &'static [&'static str],
+    /// Programs by which a system with other package names is judged.
+    pub programs: &'static [&'static str],
+    /// They come from the suite for QEMU.
+    pub qemu: bool,
+    /// Only the benchmarks need them.
+    pub bench: bool,
+}
+
+const GROUP: Group = Group { reason: "", packages: &[], optional: &[], programs: &[], qemu: false, bench: false };
+
+/// Everything, in the order in which it is shown.
+pub const GROUPS: &[Group] = &[
+    Group { reason: "to build", packages: &["gcc", "libc6-dev", "git", "ca-certificates"], programs: &["cc", "git"], ..GROUP },
+    Group { reason: "to run the fuzz targets", packages: &["g++"], programs: &["c++"], ..GROUP },
+    Group {
+        reason: "QEMU, which runs the machines",
+        packages: &[
+            "qemu-system-x86",
+            "qemu-system-arm",
+            "qemu-system-misc",
+            "qemu-system-ppc",
+            "qemu-system-mips",
+            "qemu-system-s390x",
+            "qemu-system-sparc",
+            "qemu-utils",
+        ],
+        // Split off from qemu-system-misc and from qemu-system-gui in newer releases.
+        optional: &["qemu-system-riscv", "qemu-system-gui", "qemu-system-modules-spice", "qemu-system-modules-opengl"],
+        programs: &["qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-riscv64", "qemu-system-ppc", "qemu-system-s390x", "qemu-img"],
+        qemu: true,
+        ..GROUP
+    },
+    Group { reason: "firmware for UEFI machines", packages: &["ovmf", "qemu-efi-aarch64", "qemu-efi-arm"], ..GROUP },
+    Group {
+        reason: "helpers of machines: TPM and network",
+        packages: &["swtpm", "swtpm-tools"],
+        optional: &["passt"],
+        programs: &["swtpm", "swtpm_setup", "passt"],
+        ..GROUP
+    },
+    Group {
+        reason: "to assemble the guests that the tests start",
+        packages: &["busybox-static", "cpio", "xz-utils", "kmod", "mtools", "dosfstools", "xorriso", "debian-archive-keyring"],
+        programs: &["dpkg-deb", "apt-get", "cpio", "xz", "gzip", "depmod", "mcopy", "mkfs.vfat", "xorriso"],
+        ..GROUP
+    },
+    Group {
+        reason: "bootable media that the tests start",
+        optional: &["grub-rescue-pc", "memtest86+", "debian-installer-12-netboot-amd64"],
+        ..GROUP
+    },
+    Group { reason: "to look at what machines show", packages: &["imagemagick", "xvfb"], programs: &["convert", "Xvfb"], ..GROUP },
+    Group {
+        reason: "what the benchmarks compare with",
+        packages: &["libvirt-daemon-system", "libvirt-clients"],
+        programs: &["virsh"],
+        bench: true,
+        ..GROUP
+    },
+];

@@ -1,0 +1,57 @@
+//! `cargo xtask test`: runs the tests, by tier. Everything they need is installed and assembled first.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use crate::{guests, process, setup};
+
+/// What `cargo xtask test` can be told.
+#[derive(Args)]
+pub struct Options {
+    /// Which tests
+    #[arg(long, value_enum, default_value_t = Tier::All)]
+    tier: Tier,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// All but real guests: no virtual machine runs
+    Quick,
+    /// Everything, real guests too
+    All,
+}
+
+/// The package of the tests with real guests.
+const ACCEPTANCE: &str = "acceptance";
+
+/// Runs the subcommand.
+pub fn run(options: &Options) -> Result<()> {
+    setup::run(setup::Options { yes: options.yes, ..setup::Options::default() })?;
+    let root = process::root();
+    let has_acceptance = root.join("tests/acceptance/Cargo.toml").is_file();
+    let cargo = || {
+        let mut command = Command::new("cargo");
+        command.current_dir(&root);
+        command
+    };
+
+    if options.tier == Tier::All && has_acceptance {
+        guests::assemble(&[]).context("The tests with real guests need them; --tier quick does without")?;
+    }
+    // Tests start these programs, and a package's tests do not build another package's programs.
+    process::run(cargo().args(["build", "--locked", "--workspace", "--bins"]))?;
+
+    let mut nextest = cargo();
+    nextest.args(["nextest", "run", "--locked", "--workspace"]);
+    if options.tier == Tier::Quick && has_acceptance {
+        nextest.args(["--exclude", ACCEPTANCE]);
+    }
+    let tests = process::run(nextest.env("VIVARIUM_GUESTS", guests::folder()?));
+    let examples = process::run(cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]));
+    tests.and(examples)
+}
