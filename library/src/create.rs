@@ -1,9 +1,13 @@
 //! Making a machine.
 
-use std::path::Path;
+use std::fs;
+use std::path::PathBuf;
 
-use crate::library::unfinished;
-use crate::{CreateSpec, Job, Library, Made, Result};
+use bundle::registry::HostFile;
+use bundle::{CONFIGURATION_FILE, Configuration, DATA_FOLDER, bundle_file_name};
+
+use crate::staging::Part;
+use crate::{CreateSpec, Error, ErrorKind, Job, Library, Made, Result, create_plan, drive_new, files, images};
 
 impl Library {
     /// Makes a machine in the library's own folder.
@@ -12,7 +16,72 @@ impl Library {
     /// [`crate::ErrorKind::Exists`] for a name that is taken, [`crate::ErrorKind::Invalid`] with every problem for a combination that cannot
     /// run, [`crate::ErrorKind::NoSpace`] before anything is copied.
     pub async fn create(&self, spec: CreateSpec, job: &Job) -> Result<Made> {
-        let _ = (spec, job);
-        Err(unfinished(Path::new("")))
+        let problems = create_plan::problems(&spec);
+        if !problems.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "Such a machine cannot be made").with_problems(problems));
+        }
+        let name = match &spec.name {
+            Some(name) => {
+                self.check_name(name)?;
+                name.clone()
+            }
+            None => self.free_name(create_plan::usual_name(&spec)),
+        };
+        let mut configuration = create_plan::configuration(&spec, &name);
+        let part = Part::folder(self.places(), &self.places().machines, &bundle_file_name(&name))?;
+        let data = part.path().join(DATA_FOLDER);
+        fs::create_dir(&data).map_err(|error| Error::io(format!("Cannot make {}", data.display()), error))?;
+        files::ensure_space(part.path(), create_plan::needed_space(&spec))?;
+
+        let mut media = Vec::new();
+        for drive in create_plan::drives(&spec, &configuration) {
+            job.check()?;
+            let new = drive_new::plan(&configuration, drive, &data)?;
+            if let Some(file) = &new.file {
+                drive_new::make(file, &data, job).await?;
+                if let Some(format) = file.format {
+                    images::record(part.path(), |images| images.set_format(&file.name, format.driver()))?;
+                }
+            }
+            if let Some(medium) = &new.medium {
+                media.push((new.id.clone(), medium.clone(), new.read_only));
+            }
+            (new.apply)(&mut configuration)?;
+        }
+        let fatal: Vec<_> = configuration.validate().into_iter().filter(bundle::Problem::is_fatal).collect();
+        if !fatal.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "Such a machine could not run").with_problems(fatal));
+        }
+        let xml = configuration
+            .to_xml()
+            .map_err(|error| Error::new(ErrorKind::Invalid, "The configuration cannot be stored").with_problems(error.problems))?;
+        let file = part.path().join(CONFIGURATION_FILE);
+        files::write_atomic(&file, &xml).map_err(|error| Error::io(format!("Cannot write {}", file.display()), error))?;
+        job.check()?;
+        self.finish(part, &name, &configuration, media).await
+    }
+
+    /// What is in the drives is remembered first, so that the machine never shows without it.
+    async fn finish(&self, part: Part, name: &str, configuration: &Configuration, media: Vec<(String, PathBuf, bool)>) -> Result<Made> {
+        let (name, uuid) = (name.to_owned(), configuration.uuid());
+        self.work(move |library| {
+            let registry = library.registry();
+            if !media.is_empty() {
+                let remembered = registry.update(uuid, |entry| {
+                    name.clone_into(&mut entry.name);
+                    entry.package = Some(HostFile::new(library.places().machines.join(bundle_file_name(&name)), false));
+                    for (drive, medium, read_only) in media {
+                        entry.external_drives.insert(drive, HostFile::new(medium, read_only));
+                    }
+                });
+                remembered.map_err(|error| Error::io("Cannot remember what is in the drives", error))?;
+            }
+            let made = library.publish(part, &name, Vec::new());
+            if made.is_err() {
+                let _ = registry.remove(uuid);
+            }
+            made
+        })
+        .await
     }
 }

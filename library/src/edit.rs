@@ -1,9 +1,13 @@
 //! Reading and changing a configuration.
 
-use bundle::{Configuration, Loaded};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::library::unfinished;
-use crate::{Library, Machine, Result};
+use bundle::{Bundle, Configuration, Loaded, OpenError, Problem, SaveError, bundle_file_name};
+use uuid::Uuid;
+
+use crate::library::check_name_text;
+use crate::{Error, ErrorKind, Library, Machine, Result, files, registered};
 
 impl Library {
     /// A machine's configuration as it is on disk now.
@@ -11,16 +15,139 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] with every problem.
     pub fn configuration(&self, machine: &Machine) -> Result<Loaded> {
-        Err(unfinished(&machine.path))
+        let bundle = open(machine)?;
+        let raw = bundle.configuration.to_dictionary();
+        Ok(Loaded { origin: bundle.origin(), problems: bundle.problems, configuration: bundle.configuration, raw })
     }
 
-    /// Changes a machine's configuration: `change` gets what is on disk now and alters it; where it fails, or leaves what cannot be stored,
-    /// nothing is written. Returns what `change` returned.
+    /// Changes a machine's configuration: `change` gets what is on disk now and alters it; where it fails, or leaves what cannot be stored
+    /// or could no longer run, nothing is written. Returns what `change` returned. A changed name renames the bundle as [`Library::rename`]
+    /// does.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::WrongState`] while it runs; [`crate::ErrorKind::Invalid`] with every problem.
+    /// [`crate::ErrorKind::WrongState`] while it runs; [`crate::ErrorKind::Invalid`] with every problem; [`crate::ErrorKind::Exists`] for a
+    /// name that is taken.
     pub fn edit<T>(&self, machine: &Machine, change: impl FnOnce(&mut Configuration) -> Result<T>) -> Result<T> {
-        let _ = change;
-        Err(unfinished(&machine.path))
+        let _lock = self.lock(machine, "change")?;
+        self.edit_locked(machine, change).map(|(result, _)| result)
     }
+
+    /// The same where the lock is held already. Returns where the bundle is then, as well.
+    pub(crate) fn edit_locked<T>(&self, machine: &Machine, change: impl FnOnce(&mut Configuration) -> Result<T>) -> Result<(T, PathBuf)> {
+        let mut bundle = open(machine)?;
+        let before = bundle.configuration.clone();
+        let result = change(&mut bundle.configuration)?;
+        if bundle.configuration == before {
+            return Ok((result, machine.path.clone()));
+        }
+        refuse_new_problems(&before, &bundle.configuration)?;
+        let name = bundle.configuration.name().to_owned();
+        let destination = if name == before.name() { None } else { self.renamed_path(machine, &name)? };
+        bundle.save().map_err(|error| from_save(error, &machine.name))?;
+        let uuid = bundle.configuration.uuid();
+        if uuid != before.uuid() {
+            self.move_registry_entry(before.uuid(), uuid, &machine.path);
+        }
+        let Some(destination) = destination else {
+            self.refresh_registered(&machine.path, &name, uuid)?;
+            return Ok((result, machine.path.clone()));
+        };
+        if let Err(error) = files::rename_new(&machine.path, &destination) {
+            // The name goes back to what the bundle is called.
+            bundle.configuration.information_mut().name = before.name().to_owned();
+            bundle.save().map_err(|error| from_save(error, &machine.name))?;
+            return Err(Error::io(format!("Cannot rename the bundle to {}", destination.display()), error));
+        }
+        Ok((result, destination))
+    }
+
+    /// Where the bundle goes with another name; `None` where it stays.
+    fn renamed_path(&self, machine: &Machine, name: &str) -> Result<Option<PathBuf>> {
+        check_name_text(name)?;
+        let taken = self.machines().into_iter().any(|other| other.name == name && other.path != machine.path);
+        let exists = || {
+            Error::new(ErrorKind::Exists, format!("There is already a machine \"{name}\""))
+                .with_hint(format!("Choose another name, such as \"{}\"", self.free_name(name)))
+        };
+        if taken {
+            return Err(exists());
+        }
+        if machine.path.parent() != Some(self.places().machines.as_path()) {
+            return Ok(None);
+        }
+        let destination = self.places().machines.join(bundle_file_name(name));
+        if destination == machine.path {
+            return Ok(None);
+        }
+        // On a file system that takes `a` for `A`, the bundle itself is what is in the way.
+        let in_the_way = destination.symlink_metadata().is_ok() && files::absolute(&destination) != files::absolute(&machine.path);
+        if in_the_way { Err(exists()) } else { Ok(Some(destination)) }
+    }
+
+    /// What this host knows of a machine follows it to another UUID.
+    fn move_registry_entry(&self, from: Uuid, to: Uuid, path: &Path) {
+        let registry = self.registry();
+        let moved = registry.read(from).and_then(|(entry, _)| registry.update(to, |new| *new = entry)).and_then(|()| {
+            // Another machine with the old UUID may still need it.
+            if self.uuid_is_taken(from, Some(path)) { Ok(()) } else { registry.remove(from) }
+        });
+        if let Err(error) = moved {
+            tracing::warn!(%error, "cannot move what is known of the machine to its new UUID");
+        }
+    }
+
+    fn refresh_registered(&self, path: &Path, name: &str, uuid: Uuid) -> Result<()> {
+        let known = registered::read(self.places()).into_iter().find(|entry| entry.path == path);
+        match known {
+            Some(entry) if entry.name != name || entry.uuid != Some(uuid) => registered::add(self.places(), path, name, Some(uuid)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens a machine's bundle.
+pub(crate) fn open(machine: &Machine) -> Result<Bundle> {
+    open_at(&machine.path, &machine.name)
+}
+
+pub(crate) fn open_at(path: &Path, name: &str) -> Result<Bundle> {
+    Bundle::open(path).map_err(|error| match error {
+        OpenError::Refused { source, .. } => Error::new(ErrorKind::Invalid, format!("The configuration of \"{name}\" cannot be used"))
+            .with_problems(source.problems)
+            .with_hint(format!("Correct {}", path.join(bundle::CONFIGURATION_FILE).display())),
+        OpenError::NotABundle(_) => Error::new(ErrorKind::NotFound, error.to_string()),
+        OpenError::NoConfiguration(_) => Error::new(ErrorKind::Invalid, error.to_string()),
+        OpenError::Unreadable(_) | OpenError::Io { .. } => {
+            let denied = fs::read_dir(path).is_err();
+            let error = Error::new(ErrorKind::Io, format!("Cannot read \"{name}\": {}", path.display())).with_source(error);
+            if denied { error.with_hint("Check that the folder can be read") } else { error }
+        }
+    })
+}
+
+pub(crate) fn from_save(error: SaveError, name: &str) -> Error {
+    match error {
+        SaveError::Unwritable { source, .. } => {
+            Error::new(ErrorKind::Invalid, format!("The configuration of \"{name}\" cannot be stored")).with_problems(source.problems)
+        }
+        SaveError::Changed(_) => Error::new(ErrorKind::WrongState, error.to_string()),
+        SaveError::Exists(_) => Error::new(ErrorKind::Exists, error.to_string()),
+        SaveError::Io { what, path, source } => Error::io(format!("Cannot {what}: {}", path.display()), source),
+    }
+}
+
+/// Refuses a change after which something keeps the machine from running that did not before.
+fn refuse_new_problems(before: &Configuration, after: &Configuration) -> Result<()> {
+    let known = before.validate();
+    let is_new = |problem: &Problem| problem.is_fatal() && !known.contains(problem);
+    let problems: Vec<Problem> = after.validate().into_iter().filter(is_new).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, format!("\"{}\" could not run with this change", before.name())).with_problems(problems))
+}
+
+/// An error of a layer below that has a type of its own.
+pub(crate) fn refuse(message: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Io, message).with_source(source)
 }

@@ -1,6 +1,13 @@
 //! Which machine a person means.
 
+use std::path::Path;
+
+use uuid::Uuid;
+
 use crate::{Error, ErrorKind, Library, Machine};
+
+/// How many names are suggested at most.
+const SUGGESTIONS: usize = 3;
 
 /// Why a query does not lead to one machine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -49,6 +56,51 @@ impl Library {
     /// # Errors
     /// See [`FindError`], which turns into [`Error`].
     pub fn find(&self, query: &str) -> Result<Machine, FindError> {
-        Err(FindError::NotFound { query: query.to_owned(), suggestions: Vec::new() })
+        let machines = self.machines();
+        // A path counts as one only where it looks like one, so that a bundle in the current folder never hides a machine's name.
+        if query.contains('/') || query.ends_with(".utm") {
+            let path = self.bundle_path(Path::new(query));
+            if let Some(machine) = machines.iter().find(|machine| machine.path == path) {
+                return Ok(machine.clone());
+            }
+            if let Ok(machine) = self.machine_at(Path::new(query)) {
+                return Ok(machine);
+            }
+        }
+        let folded = query.to_lowercase();
+        let uuid = Uuid::try_parse(query).ok();
+        let uuid_text = |machine: &Machine| machine.uuid.map(|uuid| uuid.hyphenated().to_string()).unwrap_or_default();
+        let rules: [&dyn Fn(&Machine) -> bool; 5] = [
+            &|machine| machine.name == query,
+            &|machine| uuid.is_some() && machine.uuid == uuid,
+            &|machine| machine.name.to_lowercase() == folded,
+            &|machine| !query.is_empty() && machine.name.starts_with(query),
+            &|machine| !query.is_empty() && (machine.name.to_lowercase().starts_with(&folded) || uuid_text(machine).starts_with(&folded)),
+        ];
+        for rule in rules {
+            let mut meant: Vec<Machine> = machines.iter().filter(|machine| rule(machine)).cloned().collect();
+            match meant.len() {
+                0 => {}
+                1 => return Ok(meant.swap_remove(0)),
+                _ => return Err(FindError::Ambiguous { query: query.to_owned(), candidates: meant }),
+            }
+        }
+        Err(FindError::NotFound { query: query.to_owned(), suggestions: suggestions(&folded, &machines) })
     }
+}
+
+fn suggestions(folded: &str, machines: &[Machine]) -> Vec<String> {
+    // The distance costs time quadratic in length.
+    if folded.is_empty() || folded.len() > 64 {
+        return Vec::new();
+    }
+    let likeness = |name: &str| if name.contains(folded) { 1.0 } else { strsim::jaro_winkler(folded, name) };
+    let mut alike: Vec<(f64, &str)> = machines
+        .iter()
+        .map(|machine| (likeness(&machine.name.to_lowercase()), machine.name.as_str()))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .collect();
+    alike.sort_by(|a, b| b.0.total_cmp(&a.0));
+    alike.dedup_by_key(|(_, name)| *name);
+    alike.into_iter().take(SUGGESTIONS).map(|(_, name)| name.to_owned()).collect()
 }

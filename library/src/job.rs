@@ -58,6 +58,10 @@ impl Cancel {
         }
     }
 
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.0.pulled
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }

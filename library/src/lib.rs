@@ -7,25 +7,38 @@
 //! [`ErrorKind::WrongState`] where somebody else holds it. What makes a bundle works in a hidden folder beside its destination and renames it
 //! at the end: a power cut leaves nothing half made in sight, and the next [`Library::open`] clears it away.
 
+mod archive;
+mod arguments;
 mod clone;
 mod create;
+mod create_plan;
 mod delete;
 mod drive;
+mod drive_new;
 mod edit;
 mod error;
 mod export;
+mod files;
 mod find;
+mod host;
+mod images;
 mod import;
 mod job;
 mod library;
+mod list_cache;
 mod machine;
 mod media;
 mod move_to;
 mod register;
+mod registered;
 mod rename;
 mod running;
+mod scan;
 mod specs;
+mod staging;
 mod stop;
+mod stopped;
+mod transfer;
 mod watch;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,11 +1,16 @@
 //! The library itself.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bundle::registry::Registry;
+use bundle::{Bundle, BundleLock, LockError, bundle_file_name};
 use supervisor_api::Places;
+use uuid::Uuid;
 
-use crate::{Error, ErrorKind, Machine, Result};
+use crate::machine::Condition;
+use crate::{Error, ErrorKind, Machine, Result, files, scan, staging};
 
 /// The machines of a person. Cheap to clone, and safe to use from several tasks and processes at once.
 ///
@@ -21,6 +26,13 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Io`] where the folders cannot be made or read.
     pub fn open(places: Places) -> Result<Self> {
+        for folder in [&places.machines, &places.state] {
+            fs::create_dir_all(folder).map_err(|error| {
+                Error::io(format!("Cannot make the folder {}", folder.display()), error)
+                    .with_hint("Set VIVARIUM_HOME to a folder that can be written to")
+            })?;
+        }
+        staging::clear_away(&places);
         Ok(Self { places: Arc::new(places) })
     }
 
@@ -31,7 +43,7 @@ impl Library {
 
     /// Every machine, broken and unavailable ones included, sorted by name. What cannot be read is listed with the reason.
     pub fn machines(&self) -> Vec<Machine> {
-        Vec::new()
+        scan::list(&self.places)
     }
 
     /// The machine in the bundle at `path`, which need not belong to the library.
@@ -39,10 +51,143 @@ impl Library {
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is no bundle.
     pub fn machine_at(&self, path: &Path) -> Result<Machine> {
-        Err(unfinished(path))
+        let machine = scan::one(&self.places, &self.bundle_path(path));
+        match &machine.condition {
+            Condition::Unavailable(why) => Err(Error::new(ErrorKind::NotFound, format!("Cannot open {}: {why}", path.display()))
+                .with_hint("A bundle is a folder whose name ends in .utm")),
+            _ => Ok(machine),
+        }
+    }
+
+    /// The path by which a bundle is known: links are followed, except for the last component where that lies in the library's own folder.
+    pub(crate) fn bundle_path(&self, path: &Path) -> PathBuf {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        match (absolute.parent(), absolute.file_name()) {
+            (Some(parent), Some(name)) if files::absolute(parent) == files::absolute(&self.places.machines) => {
+                self.places.machines.join(name)
+            }
+            _ => files::absolute(&absolute),
+        }
+    }
+
+    pub(crate) fn registry(&self) -> Registry {
+        Registry::new(self.places.registry())
+    }
+
+    /// Looks again at a machine that was changed.
+    pub(crate) fn again(&self, path: &Path) -> Machine {
+        scan::one(&self.places, path)
+    }
+
+    /// Takes a machine's lock, so that nobody starts or changes it.
+    pub(crate) fn lock(&self, machine: &Machine, what: &str) -> Result<BundleLock> {
+        Bundle::lock(&machine.path).map_err(|error| match error {
+            LockError::Held(_) => {
+                let running = self.again(&machine.path).activity == crate::Activity::Running;
+                let (message, hint) = if running {
+                    (format!("Cannot {what} \"{}\": it is running", machine.name), "Stop it first")
+                } else {
+                    (format!("Cannot {what} \"{}\": another program is using it", machine.name), "Try again when it is done")
+                };
+                Error::new(ErrorKind::WrongState, message).with_hint(hint)
+            }
+            LockError::Io { source, .. } => Error::io(format!("Cannot {what} \"{}\": {}", machine.name, machine.path.display()), source),
+        })
+    }
+
+    /// A name that no machine of the library has and whose bundle can be made: `wanted`, `wanted 2`, …
+    pub(crate) fn free_name(&self, wanted: &str) -> String {
+        let machines = self.machines();
+        // `Debian 2` is followed by `Debian 3` where there is a `Debian`; `Windows 11` by `Windows 11 2`.
+        let base = base_of(wanted).filter(|base| machines.iter().any(|machine| machine.name == *base)).unwrap_or(wanted);
+        let numbered = (2_u64..).map(|number| format!("{base} {number}"));
+        let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
+        names.find(|name| self.name_is_free(&machines, name)).unwrap_or_else(|| wanted.to_owned())
+    }
+
+    pub(crate) fn name_is_free(&self, machines: &[Machine], name: &str) -> bool {
+        let file = self.places.machines.join(bundle_file_name(name));
+        file.symlink_metadata().is_err() && !machines.iter().any(|machine| machine.name == name)
+    }
+
+    /// Refuses a name that is taken or none.
+    pub(crate) fn check_name(&self, name: &str) -> Result<()> {
+        check_name_text(name)?;
+        if self.name_is_free(&self.machines(), name) {
+            return Ok(());
+        }
+        let hint = format!("Choose another name, such as \"{}\"", self.free_name(name));
+        Err(Error::new(ErrorKind::Exists, format!("There is already a machine \"{name}\"")).with_hint(hint))
+    }
+
+    /// Whether a machine of the library, other than the one at `except`, has this UUID.
+    pub(crate) fn uuid_is_taken(&self, uuid: Uuid, except: Option<&Path>) -> bool {
+        self.machines().iter().any(|machine| machine.uuid == Some(uuid) && Some(machine.path.as_path()) != except)
+    }
+
+    /// Forgets what an earlier bundle of the same identity left: inodes are used again.
+    pub(crate) fn forget_runs(&self, id: &str) {
+        if id.is_empty() {
+            return;
+        }
+        for path in [self.places.last_run_of(id), self.places.logs_of(id)] {
+            if let Err(error) = files::remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove what is left of an earlier machine");
+            }
+        }
     }
 }
 
-pub(crate) fn unfinished(path: &Path) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("Not there yet: {}", path.display()))
+/// Refuses what cannot be a machine's name.
+pub(crate) fn check_name_text(name: &str) -> Result<()> {
+    let wrong = if name.trim().is_empty() {
+        "it is empty"
+    } else if name.trim() != name {
+        "it begins or ends with a blank"
+    } else if name.contains(char::is_control) {
+        "it holds control characters"
+    } else if name.len() > 200 {
+        "it is longer than 200 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Invalid, format!("\"{}\" cannot be a machine's name: {wrong}", name.escape_debug())))
+}
+
+/// `Base` of `Base 2`.
+fn base_of(name: &str) -> Option<&str> {
+    let (base, number) = name.rsplit_once(' ')?;
+    (!base.is_empty() && number.parse::<u64>().is_ok_and(|number| number >= 2)).then_some(base)
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::cancelled()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_at_the_end_are_counted_on() {
+        assert_eq!(base_of("Debian 2"), Some("Debian"));
+        assert_eq!(base_of("Debian 1"), None);
+        assert_eq!(base_of("Windows 11"), Some("Windows"));
+        assert_eq!(base_of("7"), None);
+    }
+
+    #[test]
+    fn names_that_nobody_could_see_are_refused() {
+        for name in ["", "  ", " a", "a\n", &"x".repeat(201)] {
+            assert_eq!(check_name_text(name).unwrap_err().kind(), ErrorKind::Invalid, "{name:?}");
+        }
+        assert!(check_name_text("Ubuntu 24.04: \"server\"").is_ok());
+    }
 }

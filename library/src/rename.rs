@@ -1,6 +1,5 @@
 //! Renaming.
 
-use crate::library::unfinished;
 use crate::{Library, Machine, Result};
 
 impl Library {
@@ -9,7 +8,12 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Exists`], [`crate::ErrorKind::WrongState`] while it runs.
     pub fn rename(&self, machine: &Machine, name: &str) -> Result<Machine> {
-        let _ = name;
-        Err(unfinished(&machine.path))
+        let _lock = self.lock(machine, "rename")?;
+        let (_, path) = self.edit_locked(machine, |configuration| {
+            name.clone_into(&mut configuration.information_mut().name);
+            Ok(())
+        })?;
+        drop(_lock);
+        Ok(self.again(&path))
     }
 }

@@ -1,11 +1,16 @@
 //! Running machines: their supervisor is asked, started, or found again.
 
-use machine::{Ending, StartOptions};
-use supervisor_api::Client;
-use supervisor_api::wire::Status;
+use bundle::Bundle;
+use machine::{Ending, StartOptions, State};
+use supervisor_api::launch::{self, LaunchError};
+use supervisor_api::wire::{Failure, LastRun, Status};
+use supervisor_api::{Client, ClientError, Events};
 
-use crate::library::unfinished;
-use crate::{Library, Machine, Result};
+use crate::library::blocking;
+use crate::{Error, ErrorKind, Library, Machine, Result, stopped};
+
+/// The largest record of a last run that is read.
+const MAX_RECORD: u64 = 1 << 20;
 
 impl Library {
     /// Everything there is to know about a machine now. A running one's supervisor is asked; one that runs without a supervisor is adopted
@@ -14,15 +19,55 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] where the configuration cannot be read, [`crate::ErrorKind::Supervisor`] where it runs and nobody answers.
     pub async fn status(&self, machine: &Machine) -> Result<Status> {
-        Err(unfinished(&machine.path))
+        // A machine that ends between the two questions is simply a stopped one.
+        if let Some(client) = self.client(machine).await? {
+            match client.status().await {
+                Ok(status) => return Ok(status),
+                Err(ClientError::Absent { .. }) => {}
+                Err(error) => return Err(from_client(error)),
+            }
+        }
+        stopped::status(self, machine)
     }
 
     /// A client of the machine's supervisor; `None` where the machine does not run. One that runs without a supervisor is adopted first.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Supervisor`] where it runs and nobody answers.
+    /// [`crate::ErrorKind::WrongState`] where somebody else uses the bundle, [`crate::ErrorKind::Supervisor`] where the machine runs and
+    /// nobody answers.
     pub async fn client(&self, machine: &Machine) -> Result<Option<Client>> {
-        Err(unfinished(&machine.path))
+        if machine.id.is_empty() || !self.is_locked(machine)? {
+            return Ok(None);
+        }
+        let runtime = self.places().runtime_of(&machine.id);
+        let client = Client::new(runtime.api_socket());
+        if answers(&client).await? {
+            return Ok(Some(client));
+        }
+        if !runtime.backend_record().exists() {
+            if !self.is_locked(machine)? {
+                return Ok(None);
+            }
+            return Err(Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by another program", machine.name))
+                .with_hint("Try again when it is done"));
+        }
+        let log = self.supervisor_log(machine);
+        let adopted = match launch::adopt(&machine.path, &log) {
+            Ok(starting) => starting.finish(|message| tracing::debug!(message, "adopting")).await,
+            Err(error) => Err(error),
+        };
+        match adopted {
+            Ok(()) => Ok(Some(client)),
+            // Somebody else was faster, or the machine has ended meanwhile.
+            Err(_) if answers(&client).await? => Ok(Some(client)),
+            Err(_) if !self.is_locked(machine)? => Ok(None),
+            Err(error) => {
+                let refused = from_launch(error);
+                Err(Error::new(ErrorKind::Supervisor, format!("\"{}\" runs, but no supervisor can take it over", machine.name))
+                    .with_hint(refused.hint().map_or_else(|| format!("See {}", log.display()), str::to_owned))
+                    .with_source(refused))
+            }
+        }
     }
 
     /// Starts it; `progress` hears what goes on meanwhile. Returns when the guest runs, or stands before its first instruction where the
@@ -31,8 +76,14 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::WrongState`] where it runs already; otherwise the supervisor's reason.
     pub async fn start(&self, machine: &Machine, options: StartOptions, progress: impl FnMut(&str)) -> Result<()> {
-        let _ = (options, progress);
-        Err(unfinished(&machine.path))
+        machine.usable()?;
+        if self.is_locked(machine)? {
+            let running = self.again(&machine.path).activity == crate::Activity::Running;
+            let what = if running { "is running already" } else { "is being changed or started by another program" };
+            return Err(Error::new(ErrorKind::WrongState, format!("\"{}\" {what}", machine.name)));
+        }
+        let starting = launch::start(&machine.path, options, &self.supervisor_log(machine)).map_err(from_launch)?;
+        starting.finish(progress).await.map_err(from_launch)
     }
 
     /// Halts the vCPUs.
@@ -40,7 +91,7 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::WrongState`] where it does not run.
     pub async fn pause(&self, machine: &Machine) -> Result<()> {
-        Err(unfinished(&machine.path))
+        self.running(machine, "pause").await?.pause().await.map_err(from_client)
     }
 
     /// Lets the vCPUs go on.
@@ -48,7 +99,7 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::WrongState`] where it is not paused.
     pub async fn resume(&self, machine: &Machine) -> Result<()> {
-        Err(unfinished(&machine.path))
+        self.running(machine, "resume").await?.resume().await.map_err(from_client)
     }
 
     /// Presses the reset button.
@@ -56,7 +107,7 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::WrongState`] where it does not run.
     pub async fn reset(&self, machine: &Machine) -> Result<()> {
-        Err(unfinished(&machine.path))
+        self.running(machine, "reset").await?.reset().await.map_err(from_client)
     }
 
     /// Returns when the machine has ended, at once where it does not run, with what it said.
@@ -64,6 +115,153 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Supervisor`] where it runs and nobody answers.
     pub async fn wait(&self, machine: &Machine) -> Result<Option<Ending>> {
-        Err(unfinished(&machine.path))
+        let Some(client) = self.client(machine).await? else { return Ok(None) };
+        match client.events().await {
+            Ok(events) => self.until_ended(machine, events).await,
+            Err(ClientError::Absent { .. }) => Ok(stopped::last_run(self, machine).map(|run| run.ending)),
+            Err(error) => Err(from_client(error)),
+        }
     }
+
+    /// Reads events until the supervisor has ended and the bundle is free. A supervisor that dies while the machine runs on is followed by
+    /// the next.
+    pub(crate) async fn until_ended(&self, machine: &Machine, mut events: Events) -> Result<Option<Ending>> {
+        loop {
+            let mut ending = None;
+            while let Some(item) = events.next().await.map_err(from_client)? {
+                match item {
+                    supervisor_api::wire::StreamItem::Event(machine::Event::Ended { ending: said }) => ending = Some(said),
+                    supervisor_api::wire::StreamItem::Status(status) if status.state == State::Stopped => {}
+                    _ => {}
+                }
+            }
+            if ending.is_some() {
+                self.until_free(machine).await?;
+                return Ok(ending);
+            }
+            match self.client(machine).await {
+                Ok(Some(client)) => match client.events().await {
+                    Ok(next) => events = next,
+                    Err(ClientError::Absent { .. }) => {}
+                    Err(error) => return Err(from_client(error)),
+                },
+                // The supervisor is gone and its record with it: the lock follows.
+                Ok(None) => return Ok(stopped::last_run(self, machine).map(|run| run.ending)),
+                Err(error) if error.kind() == ErrorKind::WrongState => self.until_free(machine).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until nobody holds the bundle's lock. A thread waits in the kernel; nothing polls.
+    pub(crate) async fn until_free(&self, machine: &Machine) -> Result<()> {
+        let failed = |error: std::io::Error| Error::io(format!("Cannot wait for {}", machine.path.display()), error);
+        let folder = match std::fs::File::open(&machine.path) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // Not the runtime's own: it would have to wait for the thread when it ends early.
+        std::thread::Builder::new()
+            .name("bundle-lock".to_owned())
+            .spawn(move || {
+                let result = rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockShared);
+                // Given back before anybody hears of it.
+                drop(folder);
+                let _ = sender.send(result);
+            })
+            .map_err(failed)?;
+        match receiver.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failed(error.into())),
+            Err(_) => Err(failed(std::io::ErrorKind::Interrupted.into())),
+        }
+    }
+
+    /// A client of a machine that must run.
+    pub(crate) async fn running(&self, machine: &Machine, what: &str) -> Result<Client> {
+        self.client(machine).await?.ok_or_else(|| {
+            Error::new(ErrorKind::WrongState, format!("Cannot {what} \"{}\": it is not running", machine.name)).with_hint("Start it first")
+        })
+    }
+
+    fn is_locked(&self, machine: &Machine) -> Result<bool> {
+        match Bundle::is_locked(&machine.path) {
+            Ok(locked) => Ok(locked),
+            Err(error) => {
+                let gone = !machine.path.exists();
+                let kind = if gone { ErrorKind::NotFound } else { ErrorKind::Io };
+                Err(Error::new(kind, format!("Cannot look at \"{}\": {}", machine.name, machine.path.display())).with_source(error))
+            }
+        }
+    }
+
+    fn supervisor_log(&self, machine: &Machine) -> std::path::PathBuf {
+        self.places().logs_of(&machine.id).join("supervisor.log")
+    }
+
+    /// How the last run ended, where that is known.
+    pub(crate) fn read_last_run(&self, id: &str) -> Option<LastRun> {
+        let path = self.places().last_run_of(id);
+        let data = std::fs::metadata(&path).ok().filter(|data| data.is_file() && data.len() <= MAX_RECORD)?;
+        drop(data);
+        serde_json::from_slice(&std::fs::read(&path).ok()?).ok()
+    }
+
+    /// Runs what changes a machine's files, off the tasks that must not block.
+    pub(crate) async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
+        let library = self.clone();
+        blocking(move || work(&library)).await
+    }
+}
+
+async fn answers(client: &Client) -> Result<bool> {
+    match client.status().await {
+        Ok(_) => Ok(true),
+        Err(ClientError::Absent { .. }) => Ok(false),
+        Err(error) => Err(from_client(error)),
+    }
+}
+
+pub(crate) fn from_client(error: ClientError) -> Error {
+    match error {
+        ClientError::Refused(failure) => from_failure(failure),
+        ClientError::Timeout(_) => Error::new(ErrorKind::Timeout, error.to_string()),
+        ClientError::Absent { .. } => Error::new(ErrorKind::WrongState, "The machine has ended"),
+        ClientError::Protocol(_) => Error::new(ErrorKind::Supervisor, error.to_string()),
+    }
+}
+
+pub(crate) fn from_launch(error: LaunchError) -> Error {
+    match error {
+        LaunchError::Refused(failure) => from_failure(failure),
+        LaunchError::NotFound { .. } => Error::new(ErrorKind::Missing, error.to_string()),
+        LaunchError::Spawn { program, source } => {
+            Error::new(ErrorKind::Missing, format!("Cannot run {}", program.display())).with_source(source)
+        }
+        LaunchError::NoAnswer { .. } => Error::new(ErrorKind::Supervisor, error.to_string()),
+    }
+}
+
+fn from_failure(failure: Failure) -> Error {
+    let kind = match failure.kind {
+        machine::ErrorKind::WrongState => ErrorKind::WrongState,
+        machine::ErrorKind::NotFound => ErrorKind::NotFound,
+        machine::ErrorKind::Configuration => ErrorKind::Invalid,
+        machine::ErrorKind::Missing => ErrorKind::Missing,
+        machine::ErrorKind::Backend => ErrorKind::Supervisor,
+        machine::ErrorKind::Timeout => ErrorKind::Timeout,
+        machine::ErrorKind::Unsupported => ErrorKind::Unsupported,
+        machine::ErrorKind::File => ErrorKind::Io,
+        machine::ErrorKind::Cancelled => ErrorKind::Cancelled,
+    };
+    let mut error = Error::new(kind, failure.message);
+    if let Some(details) = failure.details {
+        error = error.with_source(details);
+    }
+    if let Some(hint) = failure.hint {
+        error = error.with_hint(hint);
+    }
+    error
 }

@@ -1,18 +1,82 @@
 //! Stopping a machine, gently first.
 
-use machine::StartOptions;
+use std::time::Duration;
 
-use crate::library::unfinished;
-use crate::{Library, Machine, Result, StopPlan, Stopped};
+use machine::{Ending, StartOptions, StopMethod};
+use supervisor_api::{Client, ClientError};
+
+use crate::running::from_client;
+use crate::{Error, ErrorKind, Library, Machine, Result, StopPlan, Stopped};
+
+/// How long the supervisor may take to end after the machine has, and a killed machine to be gone.
+const AFTERMATH: Duration = Duration::from_secs(20);
 
 impl Library {
     /// Stops it as the plan says; `progress` hears each step. A machine that does not run is no error.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Timeout`] where the last step of the plan did not end it.
-    pub async fn stop(&self, machine: &Machine, plan: StopPlan, progress: impl FnMut(&str)) -> Result<Stopped> {
-        let _ = (plan, progress);
-        Err(unfinished(&machine.path))
+    pub async fn stop(&self, machine: &Machine, plan: StopPlan, mut progress: impl FnMut(&str)) -> Result<Stopped> {
+        let Some(client) = self.client(machine).await? else {
+            return Ok(Stopped { by: None, ending: None });
+        };
+        let steps =
+            [(StopMethod::Request, plan.request), (StopMethod::Force, plan.force), (StopMethod::Kill, plan.kill.then_some(AFTERMATH))];
+        let mut last = None;
+        let mut refused = None;
+        for (method, wait) in steps {
+            let Some(wait) = wait else { continue };
+            progress(match method {
+                StopMethod::Request => "Asking the guest to power off",
+                StopMethod::Force => "Ending the machine",
+                StopMethod::Kill => "Killing the machine",
+            });
+            last = Some(wait);
+            match self.step(machine, &client, method, wait).await {
+                Ok(Some(ending)) => return Ok(Stopped { by: Some(method), ending }),
+                Ok(None) => {}
+                // A guest that cannot be asked, or a backend that no longer listens, is what the next step is for.
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        let waited = last.unwrap_or_default().as_secs();
+        Err(Error::new(ErrorKind::Timeout, format!("\"{}\" did not stop within {waited} s", machine.name))
+            .with_hint("The guest may not listen to the power button; stop it by force, or wait longer"))
+    }
+
+    /// Takes one step and waits for the end: `Some` where the machine has ended.
+    async fn step(&self, machine: &Machine, client: &Client, method: StopMethod, wait: Duration) -> Result<Option<Option<Ending>>> {
+        // Listening begins before asking, so that no end is missed.
+        let events = match client.events().await {
+            Ok(events) => events,
+            Err(ClientError::Absent { .. }) => {
+                self.until_free(machine).await?;
+                return Ok(Some(self.read_last_run(&machine.id).map(|run| run.ending)));
+            }
+            Err(error) => return Err(from_client(error)),
+        };
+        let ended = self.until_ended(machine, events);
+        let asked = async {
+            match client.stop(method).await {
+                Ok(()) | Err(ClientError::Absent { .. } | ClientError::Protocol(_)) => {}
+                Err(error) => return Err(from_client(error)),
+            }
+            // Asked; the end comes from the other side.
+            std::future::pending().await
+        };
+        let both = async {
+            tokio::select! {
+                ending = ended => ending.map(Some),
+                refusal = asked => refusal,
+            }
+        };
+        match tokio::time::timeout(wait, both).await {
+            Ok(result) => result,
+            Err(_) => Ok(None),
+        }
     }
 
     /// Stops it as the plan says and starts it again with the same options, or with `options`.
@@ -24,9 +88,16 @@ impl Library {
         machine: &Machine,
         plan: StopPlan,
         options: Option<StartOptions>,
-        progress: impl FnMut(&str),
+        mut progress: impl FnMut(&str),
     ) -> Result<()> {
-        let _ = (plan, options, progress);
-        Err(unfinished(&machine.path))
+        let before = match self.client(machine).await? {
+            Some(client) => client.status().await.ok().map(|status| status.options),
+            None => None,
+        };
+        // A machine that was started paused should not stand still again after a restart.
+        let before = before.map(|options| StartOptions { paused: false, ..options });
+        self.stop(machine, plan, &mut progress).await?;
+        progress("Starting");
+        self.start(&self.again(&machine.path), options.or(before).unwrap_or_default(), progress).await
     }
 }

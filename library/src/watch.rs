@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use machine::State;
 
-use crate::library::unfinished;
 use crate::{Library, Machine, Result};
 
 /// Something that happened to a machine of the library.
@@ -49,6 +48,6 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Io`] where the system's watches are used up.
     pub fn watch(&self) -> Result<Watch> {
-        Err(unfinished(&self.places().machines))
+        Err(crate::Error::new(crate::ErrorKind::Unsupported, "x"))
     }
 }

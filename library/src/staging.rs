@@ -1,0 +1,280 @@
+//! What is being made: a hidden folder or file beside its destination, locked by its maker, renamed at the end.
+//!
+//! Whoever opens the library removes those whose lock is free, for their maker is dead. Those outside the library's own folder are found
+//! again by a note in the state folder.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use supervisor_api::Places;
+use uuid::Uuid;
+
+use crate::{Error, ErrorKind, Result, files};
+
+/// What is between the final name and the random end.
+const MARK: &str = ".part-";
+
+/// A folder or file that is being made. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    path: PathBuf,
+    note: Option<PathBuf>,
+    lock: Option<OwnedFd>,
+}
+
+/// Holds what has just been made, so that nobody starts or changes it before its maker is done.
+#[derive(Debug)]
+pub(crate) struct Published {
+    _lock: Option<OwnedFd>,
+}
+
+impl Part {
+    /// A folder in `parent` that is to become `file_name`.
+    pub fn folder(places: &Places, parent: &Path, file_name: &str) -> Result<Self> {
+        Self::make(places, parent, file_name, |path| fs::DirBuilder::new().mode(0o777).create(path))
+    }
+
+    /// A file in `parent` that is to become `file_name`.
+    pub fn file(places: &Places, parent: &Path, file_name: &str) -> Result<Self> {
+        Self::make(places, parent, file_name, |path| fs::File::create_new(path).map(drop))
+    }
+
+    fn make(places: &Places, parent: &Path, file_name: &str, create: impl Fn(&Path) -> io::Result<()>) -> Result<Self> {
+        let failed = |source| Error::io(format!("Cannot write to {}", parent.display()), source);
+        loop {
+            let path = part_path(parent, file_name);
+            let note = if parent == places.machines { None } else { Some(write_note(places, &path).map_err(failed)?) };
+            // From here on, dropping it cleans up.
+            let mut part = Self { path, note, lock: None };
+            create(&part.path).map_err(failed)?;
+            // Somebody who clears away may have come between; then there is nothing to lock or what is locked has no name any more.
+            match lock(&part.path) {
+                Ok(Some(lock)) if rustix::fs::fstat(&lock).is_ok_and(|stat| same_file(&part.path, &stat)) => {
+                    part.lock = Some(lock);
+                    return Ok(part);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Where it is while it is being made.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name, which nothing may have. It is locked as long as what is returned lives.
+    pub fn publish(mut self, destination: &Path) -> Result<Published> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
+                Error::new(ErrorKind::Exists, format!("Already exists: {}", destination.display())).with_hint("Choose another name")
+            }
+            _ => Error::io(format!("Cannot make {}", destination.display()), source),
+        };
+        sync_tree(&self.path).map_err(failed)?;
+        files::rename_new(&self.path, destination).map_err(failed)?;
+        // It has its own name now; there is nothing temporary left to remove.
+        self.path = PathBuf::new();
+        if let Some(folder) = destination.parent() {
+            files::sync_folder(folder).map_err(failed)?;
+        }
+        Ok(Published { _lock: self.lock.take() })
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty()
+            && let Err(error) = files::remove(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove what was being made");
+            return;
+        }
+        if let Some(note) = &self.note {
+            let _ = fs::remove_file(note);
+        }
+    }
+}
+
+/// Moves a folder aside, under a name by which it is removed even if this process dies while it does so. It must be locked by the caller.
+pub(crate) fn discard(places: &Places, path: &Path) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = part_path(parent, &name);
+    let note = if parent == places.machines { None } else { Some(write_note(places, &aside)?) };
+    let removed = fs::rename(path, &aside).and_then(|()| files::remove(&aside));
+    if aside.symlink_metadata().is_err()
+        && let Some(note) = note
+    {
+        let _ = fs::remove_file(note);
+    }
+    removed
+}
+
+/// Removes what dead processes left.
+pub(crate) fn clear_away(places: &Places) {
+    for entry in fs::read_dir(&places.machines).into_iter().flatten().flatten() {
+        if is_part(&entry.path()) {
+            remove_if_dead(&entry.path());
+        }
+    }
+    for entry in fs::read_dir(notes(places)).into_iter().flatten().flatten() {
+        let note = entry.path();
+        let Some(path) = read_note(&note) else { continue };
+        if is_part(&path) {
+            remove_if_dead(&path);
+        }
+        // A note is written before its folder is made, so one without a folder may be new; those of today are left alone.
+        if path.symlink_metadata().is_err() && is_old(&note) {
+            let _ = fs::remove_file(&note);
+        }
+    }
+}
+
+fn remove_if_dead(path: &Path) {
+    if let Ok(Some(_lock)) = lock(path)
+        && let Err(error) = files::remove(path)
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot remove what a dead process left");
+    }
+}
+
+fn part_path(parent: &Path, file_name: &str) -> PathBuf {
+    let random = Uuid::new_v4().simple().to_string();
+    let short = file_name.get(..file_name.floor_char_boundary(200)).unwrap_or_default();
+    parent.join(format!(".{}{MARK}{}", short.trim_start_matches('.'), random.get(..12).unwrap_or_default()))
+}
+
+fn is_part(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let random = name.rsplit_once(MARK).map(|(_, random)| random);
+    name.starts_with('.') && random.is_some_and(|random| random.len() == 12 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Takes the lock without waiting; `None` where somebody has it.
+fn lock(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(path, flags, Mode::empty())?;
+    match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(opened)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn same_file(path: &Path, stat: &rustix::fs::Stat) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|data| data.dev() == stat.st_dev && data.ino() == stat.st_ino)
+}
+
+fn notes(places: &Places) -> PathBuf {
+    places.state.join("parts")
+}
+
+fn write_note(places: &Places, path: &Path) -> io::Result<PathBuf> {
+    let folder = notes(places);
+    fs::create_dir_all(&folder)?;
+    let note = folder.join(Uuid::new_v4().simple().to_string());
+    let text = path.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
+    files::write_atomic(&note, text.as_bytes())?;
+    Ok(note)
+}
+
+fn read_note(note: &Path) -> Option<PathBuf> {
+    let data = fs::symlink_metadata(note).ok()?;
+    if !data.is_file() || data.len() > 8192 {
+        return None;
+    }
+    let path = PathBuf::from(fs::read_to_string(note).ok()?);
+    path.is_absolute().then_some(path)
+}
+
+fn is_old(note: &Path) -> bool {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    let modified = fs::metadata(note).and_then(|data| data.modified()).ok();
+    modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY)
+}
+
+/// Flushes what was made, so that a name never leads to content that is not there after a power cut.
+fn sync_tree(path: &Path) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(path).follow_links(false).contents_first(true) {
+        let entry = entry?;
+        if entry.file_type().is_dir() {
+            files::sync_folder(entry.path())?;
+        } else if entry.file_type().is_file() {
+            fs::File::open(entry.path())?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> (tempfile::TempDir, Places) {
+        let folder = tempfile::tempdir().unwrap();
+        let below = |name: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let places = Places { machines: below("machines"), state: below("state"), cache: below("cache"), runtime: below("runtime") };
+        (folder, places)
+    }
+
+    #[test]
+    fn a_dropped_part_leaves_nothing() {
+        let (_folder, places) = places();
+        let part = Part::folder(&places, &places.machines, "A.utm").unwrap();
+        fs::write(part.path().join("x"), "x").unwrap();
+        drop(part);
+        assert_eq!(fs::read_dir(&places.machines).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_living_makers_part_stays_and_a_dead_ones_goes() {
+        let (_folder, places) = places();
+        let alive = Part::folder(&places, &places.machines, "A.utm").unwrap();
+        let dead = part_path(&places.machines, "B.utm");
+        fs::create_dir(&dead).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let dead_elsewhere = part_path(elsewhere.path(), "C.utm");
+        fs::create_dir(&dead_elsewhere).unwrap();
+        write_note(&places, &dead_elsewhere).unwrap();
+        fs::create_dir(places.machines.join("D.utm")).unwrap();
+        clear_away(&places);
+        assert!(alive.path().exists() && places.machines.join("D.utm").exists());
+        assert!(!dead.exists() && !dead_elsewhere.exists());
+    }
+
+    #[test]
+    fn a_note_that_names_something_else_removes_nothing() {
+        let (_folder, places) = places();
+        let precious = tempfile::tempdir().unwrap();
+        write_note(&places, precious.path()).unwrap();
+        clear_away(&places);
+        assert!(precious.path().exists());
+    }
+
+    #[test]
+    fn publishing_never_replaces() {
+        let (_folder, places) = places();
+        fs::create_dir(places.machines.join("A.utm")).unwrap();
+        let part = Part::folder(&places, &places.machines, "A.utm").unwrap();
+        assert_eq!(part.publish(&places.machines.join("A.utm")).unwrap_err().kind(), ErrorKind::Exists);
+        assert_eq!(fs::read_dir(&places.machines).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn long_names_fit() {
+        let (_folder, places) = places();
+        let part = Part::folder(&places, &places.machines, &"é".repeat(125)).unwrap();
+        assert!(is_part(part.path()));
+    }
+}
