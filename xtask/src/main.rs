@@ -2,6 +2,7 @@
 
 mod check;
 mod codegen;
+mod demo;
 mod fuzz;
 mod guests;
 mod process;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Task {
     /// Install what building, running and testing need
     Setup(setup::Options),
+    /// Build, make a machine, start it and show what it shows
+    Demo(demo::Options),
     /// What a change must pass: format, layers, clippy, documentation, licences
     Check,
     /// Only the rules about layers and files, which are part of check
@@ -49,6 +52,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup(options) => setup::run(options),
+        Task::Demo(options) => demo::run(&options),
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),

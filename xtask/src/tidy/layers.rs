@@ -105,9 +105,11 @@ mod tests {
             .take_while(|line| line.starts_with('|'))
             .map(|line| {
                 let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-                let words =
-                    |cell: &str| cell.split(',').map(|word| word.trim().trim_matches('`').to_owned()).filter(|word| !word.is_empty());
-                (words(cells[0]).collect(), words(cells[1]).collect(), words(cells[2]).collect())
+                let words = |cell: usize| -> Vec<String> {
+                    let words = cells[cell].split(',').map(|word| word.trim().trim_matches('`').to_owned());
+                    words.filter(|word| !word.is_empty()).collect()
+                };
+                (words(0).concat(), words(1).concat(), words(2))
             })
             .collect()
     }
