@@ -305,10 +305,12 @@ fn look_outside(drive: &mut DriveInfo) {
     }
 }
 
+type Rule<'a> = &'a dyn Fn(usize, &DriveInfo) -> bool;
+
 /// The drive that is meant.
-pub(crate) fn resolve(drives: Vec<DriveInfo>, machine: &Machine, query: &str) -> Result<DriveInfo> {
+pub(crate) fn resolve(drives: &[DriveInfo], machine: &Machine, query: &str) -> Result<DriveInfo> {
     let folded = query.to_lowercase();
-    let rules: [&dyn Fn(usize, &DriveInfo) -> bool; 3] = [
+    let rules: [Rule<'_>; 3] = [
         &|_, drive| drive.id == query,
         // A short number is a place; identifiers are long.
         &|index, _| query.len() <= 3 && query.parse() == Ok(index),
@@ -336,7 +338,7 @@ pub(crate) fn resolve(drives: Vec<DriveInfo>, machine: &Machine, query: &str) ->
 
 fn one(configuration: &Configuration, machine: &Machine, query: &str) -> Result<(DriveInfo, Option<FileName>)> {
     let drives = listed(configuration);
-    let meant = resolve(drives.iter().map(|(drive, _)| drive.clone()).collect(), machine, query)?;
+    let meant = resolve(&drives.iter().map(|(drive, _)| drive.clone()).collect::<Vec<_>>(), machine, query)?;
     let image = drives.into_iter().find(|(drive, _)| drive.id == meant.id).and_then(|(_, image)| image);
     Ok((meant, image))
 }

@@ -8,6 +8,9 @@ use disk_image::Format;
 
 use crate::{BootFileKind, DiskFormat, DiskSpec, DriveSpec, Error, ErrorKind, Job, RemovableKind, Result, files, images, transfer};
 
+/// A change of a configuration.
+type Apply = dyn Fn(&mut Configuration) -> Result<()> + Send + Sync;
+
 /// What has to be done for a new drive.
 pub(crate) struct NewDrive {
     /// Its identifier.
@@ -19,7 +22,7 @@ pub(crate) struct NewDrive {
     /// Whether the guest may only read it.
     pub read_only: bool,
     /// Enters it into the configuration.
-    pub apply: Box<dyn Fn(&mut Configuration) -> Result<()> + Send + Sync>,
+    pub apply: Box<Apply>,
 }
 
 /// A file of `Data/` that is to be made.

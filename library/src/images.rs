@@ -161,16 +161,16 @@ pub(crate) async fn cancellable<T>(job: &Job, work: impl Future<Output = Result<
     tokio::select! {
         biased;
         () = job.cancel().cancelled() => Err(Error::cancelled()),
-        result = work => result.map_err(from_qemu_img),
+        result = work => result.map_err(|error| from_qemu_img(&error)),
     }
 }
 
 pub(crate) fn qemu_img() -> Result<QemuImg> {
-    QemuImg::find().map_err(from_qemu_img)
+    QemuImg::find().map_err(|error| from_qemu_img(&error))
 }
 
-fn from_qemu_img(error: QemuImgError) -> Error {
-    let kind = match &error {
+fn from_qemu_img(error: &QemuImgError) -> Error {
+    let kind = match error {
         QemuImgError::NotFound(_) | QemuImgError::Start { .. } => ErrorKind::Missing,
         QemuImgError::InUse { .. } => ErrorKind::WrongState,
         QemuImgError::Save(disk_image::SaveError::NoSpace { .. }) => ErrorKind::NoSpace,

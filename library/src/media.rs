@@ -47,7 +47,7 @@ impl Library {
 
     fn removable(&self, machine: &Machine, drive: &str) -> Result<(Uuid, DriveInfo)> {
         let uuid = self.configuration(machine)?.configuration.uuid();
-        let drive = crate::drive::resolve(self.drives(machine)?, machine, drive)?;
+        let drive = crate::drive::resolve(&self.drives(machine)?, machine, drive)?;
         if drive.removable {
             return Ok((uuid, drive));
         }

@@ -204,8 +204,7 @@ impl Library {
     /// How the last run ended, where that is known.
     pub(crate) fn read_last_run(&self, id: &str) -> Option<LastRun> {
         let path = self.places().last_run_of(id);
-        let data = std::fs::metadata(&path).ok().filter(|data| data.is_file() && data.len() <= MAX_RECORD)?;
-        drop(data);
+        std::fs::metadata(&path).ok().filter(|data| data.is_file() && data.len() <= MAX_RECORD)?;
         serde_json::from_slice(&std::fs::read(&path).ok()?).ok()
     }
 

@@ -147,7 +147,8 @@ fn remove_if_dead(path: &Path) {
 
 fn part_path(parent: &Path, file_name: &str) -> PathBuf {
     let random = Uuid::new_v4().simple().to_string();
-    let short = file_name.get(..file_name.floor_char_boundary(200)).unwrap_or_default();
+    let end = (0..=200.min(file_name.len())).rev().find(|end| file_name.is_char_boundary(*end));
+    let short = file_name.get(..end.unwrap_or(0)).unwrap_or_default();
     parent.join(format!(".{}{MARK}{}", short.trim_start_matches('.'), random.get(..12).unwrap_or_default()))
 }
 
