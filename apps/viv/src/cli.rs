@@ -52,10 +52,7 @@ const STYLES: Styles = Styles::styled()
     long_about = LONG_ABOUT,
     after_help = format!("{EXIT_CODES}\n\n{ENVIRONMENT}"),
     styles = STYLES,
-    max_term_width = 120,
-    disable_help_subcommand = false,
-    propagate_version = true,
-    infer_subcommands = false
+    max_term_width = 120
 )]
 #[allow(missing_docs, reason = "a doc comment would replace `about`")]
 pub struct Cli {

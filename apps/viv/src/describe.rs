@@ -1,10 +1,8 @@
 //! A machine as `viv list` and the verbs that make one print it.
 
 use crate::error::Result;
-use crate::output::{Output, bytes};
+use crate::output::{Cell, Color, Output, bytes};
 use bundle::Problem;
-use comfy_table::Cell;
-use comfy_table::Color;
 use library::{Condition, Machine, Made};
 use machine::State;
 use serde::Serialize;
@@ -72,11 +70,11 @@ impl<'a> Listed<'a> {
     }
 
     /// The state, coloured.
-    pub fn state_cell(&self, output: &Output) -> Cell {
+    pub fn state_cell(&self) -> Cell {
         match State::ALL.iter().find(|state| state.as_str() == self.state) {
-            Some(state) => output.state(*state),
-            None if self.state == "busy" => output.colored(self.state, Color::Yellow),
-            None => output.colored(self.state, Color::Red),
+            Some(state) => (*state).into(),
+            None if self.state == "busy" => Cell::new(self.state).color(Color::Yellow),
+            None => Cell::new(self.state).color(Color::Red),
         }
     }
 }

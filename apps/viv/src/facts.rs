@@ -1,8 +1,8 @@
 //! What a configuration says, in a few lines.
 
 use crate::describe::{cpus, memory};
+use crate::output::Cell;
 use bundle::{Configuration, Origin, apple, qemu};
-use comfy_table::Cell;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -4,11 +4,15 @@
 //! ends the command quietly.
 
 use crate::error::{Failure, Kind, Result};
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Row, Table, presets};
+use comfy_table::{Attribute, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use machine::{ErrorKind, State};
 use serde::Serialize;
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+
+pub use comfy_table::Color;
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +35,7 @@ impl Output {
 
     /// Prints a line of the answer.
     pub fn line(&self, text: impl AsRef<str>) -> Result {
-        let text = text.as_ref();
-        self.bytes(format!("{text}\n").as_bytes())
+        self.bytes(format!("{}\n", printable(text.as_ref())).as_bytes())
     }
 
     /// Prints bytes as they are.
@@ -65,25 +68,31 @@ impl Output {
     /// Prints rows in columns, with a header.
     pub fn table(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Result {
         let mut table = self.columns();
-        table.set_header(
-            header.iter().map(|name| if self.color { Cell::new(name).add_attribute(Attribute::Bold) } else { Cell::new(name) }),
-        );
+        table.set_header(header.iter().map(|name| self.dress(Cell::new(name).attribute(Attribute::Bold))));
         for row in rows {
-            table.add_row(Row::from(row));
+            table.add_row(row.into_iter().map(|cell| self.dress(cell)));
         }
-        self.line(table.trim_fmt())
+        self.print(table)
     }
 
     /// Prints facts: a name and a value a line. Facts without a value are left out.
-    pub fn facts<N: std::fmt::Display>(&self, facts: impl IntoIterator<Item = (N, Option<Cell>)>) -> Result {
+    pub fn facts<N: Display>(&self, facts: impl IntoIterator<Item = (N, Option<Cell>)>) -> Result {
         let mut table = self.columns();
         for (name, value) in facts {
             if let Some(value) = value {
-                let name = Cell::new(format!("{name}:"));
-                table.add_row(Row::from(vec![if self.color { name.add_attribute(Attribute::Dim) } else { name }, value]));
+                let name = name.to_string();
+                let name = if name.is_empty() { name } else { name + ":" };
+                table.add_row([self.dress(Cell::new(name).attribute(Attribute::Dim)), self.dress(value)]);
             }
         }
-        self.line(table.trim_fmt())
+        self.print(table)
+    }
+
+    fn print(&self, mut table: Table) -> Result {
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        self.bytes(format!("{}\n", table.trim_fmt()).as_bytes())
     }
 
     fn columns(&self) -> Table {
@@ -101,69 +110,131 @@ impl Output {
         table
     }
 
-    /// A cell with a machine's state.
-    pub fn state(&self, state: State) -> Cell {
-        match state {
-            State::Running => self.colored(state.as_str(), Color::Green),
-            State::Error => self.colored(state.as_str(), Color::Red),
-            State::Stopped => Cell::new(state.as_str()),
-            _ => self.colored(state.as_str(), Color::Yellow),
+    /// The cell as the table wants it, with its colours where those are wanted.
+    fn dress(&self, cell: Cell) -> comfy_table::Cell {
+        let dressed = comfy_table::Cell::new(cell.text);
+        if !self.color {
+            return dressed;
+        }
+        let dressed = match cell.color {
+            Some(color) => dressed.fg(color),
+            None => dressed,
+        };
+        match cell.attribute {
+            Some(attribute) => dressed.add_attribute(attribute),
+            None => dressed,
         }
     }
 
-    /// A cell in a colour, where colours are wanted.
-    pub fn colored(&self, text: impl AsRef<str>, color: Color) -> Cell {
-        let cell = Cell::new(text.as_ref());
-        if self.color { cell.fg(color) } else { cell }
+    /// Prints a line that begins with a coloured word.
+    pub fn marked(&self, mark: &str, color: Mark, text: impl Display) -> Result {
+        let mark = if self.color { color.paint(mark) } else { mark.to_owned() };
+        self.bytes(format!("{mark}{}\n", printable(&text.to_string())).as_bytes())
     }
 
     /// Says something on standard error that is not part of the answer.
-    pub fn note(&self, text: impl std::fmt::Display) {
+    pub fn note(&self, text: impl Display) {
         if !self.quiet {
             self.say(text);
         }
     }
 
     /// Warns on standard error.
-    pub fn warning(&self, text: impl std::fmt::Display) {
-        self.say(format_args!("{}: {text}", self.label("warning", "33")));
+    pub fn warning(&self, text: impl Display) {
+        self.say_marked("warning", Mark::Yellow, text);
     }
 
     /// Prints why the command failed.
     pub fn failure(&self, failure: &Failure) {
         match failure.kind {
             Kind::Silent | Kind::Answered => {}
-            _ if self.json => {
-                let error = serde_json::json!({ "error": failure });
-                self.say(format_args!("{error}"));
-            }
+            _ if self.json => self.say(serde_json::json!({ "error": failure })),
             _ => {
-                self.say(format_args!("{}: {}", self.label("error", "31"), failure.sentence()));
+                self.say_marked("error", Mark::Red, failure.sentence());
                 for problem in &failure.problems {
                     self.say(format_args!("  {}: {problem}", problem.level));
                 }
                 if let Some(hint) = &failure.hint {
-                    self.say(format_args!("{}: {hint}", self.label("hint", "36")));
+                    self.say_marked("hint", Mark::Cyan, hint);
                 }
             }
         }
     }
 
-    /// Text for standard output in a colour, where colours are wanted. `code` is SGR's.
-    pub fn painted(&self, text: &str, code: &str) -> String {
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn label(&self, text: &str, code: &str) -> String {
-        if self.color_errors { format!("\x1b[1;{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
     /// Says something on standard error, whatever was asked for.
-    #[allow(clippy::unused_self, reason = "one way to print")]
-    pub fn say(&self, text: impl std::fmt::Display) {
-        // Nobody left to tell if this fails.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+    pub fn say(&self, text: impl Display) {
+        self.complain(&printable(&text.to_string()));
     }
+
+    fn say_marked(&self, mark: &str, color: Mark, text: impl Display) {
+        let mark = if self.color_errors { color.paint(mark) } else { mark.to_owned() };
+        self.complain(&format!("{mark}: {}", printable(&text.to_string())));
+    }
+
+    #[allow(clippy::unused_self, reason = "one way to print")]
+    fn complain(&self, line: &str) {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// A word's colour.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "colours")]
+pub enum Mark {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+    Cyan = 36,
+}
+
+impl Mark {
+    fn paint(self, text: &str) -> String {
+        format!("\x1b[1;{}m{text}\x1b[0m", self as u8)
+    }
+}
+
+/// A cell of a table. Its text may come from anywhere: what a terminal would take for a command is left out.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    text: String,
+    color: Option<Color>,
+    attribute: Option<Attribute>,
+}
+
+impl Cell {
+    /// A cell with a text.
+    pub fn new(text: impl Display) -> Self {
+        Self { text: printable(&text.to_string()).into_owned(), color: None, attribute: None }
+    }
+
+    /// In a colour, where colours are wanted.
+    #[must_use]
+    pub fn color(self, color: Color) -> Self {
+        Self { color: Some(color), ..self }
+    }
+
+    fn attribute(self, attribute: Attribute) -> Self {
+        Self { attribute: Some(attribute), ..self }
+    }
+}
+
+impl From<State> for Cell {
+    fn from(state: State) -> Self {
+        let cell = Self::new(state);
+        match state {
+            State::Running => cell.color(Color::Green),
+            State::Error => cell.color(Color::Red),
+            State::Stopped => cell,
+            _ => cell.color(Color::Yellow),
+        }
+    }
+}
+
+/// Text without control characters: names, notes and messages come from bundles, images and guests, and must not command the terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(harmful) { text.replace(harmful, "\u{fffd}").into() } else { text.into() }
 }
 
 fn to_json(text: serde_json::Result<String>) -> Result<String> {
@@ -245,6 +316,11 @@ mod tests {
         assert_eq!(bytes(64 << 30), "64 GiB");
         assert_eq!(bytes(3 << 19), "1.5 MiB");
         assert_eq!(bytes(u64::MAX), "15.9 EiB");
+    }
+
+    #[test]
+    fn what_would_command_a_terminal_is_left_out() {
+        assert_eq!(printable("a\x1b]0;title\x07b\tc\n"), "a\u{fffd}]0;title\u{fffd}b\tc\n");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use crate::context::Context;
 use crate::error::{Failure, Result};
+use crate::output::Cell;
 use bundle::key_path::{self, Change, KeyError};
 use bundle::{apple, qemu};
 use clap::{Subcommand, ValueEnum};
-use comfy_table::Cell;
 use library::{Error, ErrorKind, Machine};
 use plist::Value;
 use serde_json::json;
@@ -108,14 +108,17 @@ fn get(context: &Context, machine: &Machine, key: Option<&str>) -> Result {
 }
 
 fn change(context: &Context, machine: &Machine, changes: &[Change]) -> Result {
-    let noticed = context.library.edit(machine, |configuration| key_path::edit(configuration, changes).map_err(refused))?;
+    // What was stored is taken here: a new name moves the bundle, and the machine is no longer where it was.
+    let (noticed, configuration) = context.library.edit(machine, |configuration| {
+        let noticed = key_path::edit(configuration, changes).map_err(refused)?;
+        Ok((noticed, configuration.clone()))
+    })?;
     let output = &context.output;
     if !output.json {
         for problem in &noticed {
             output.warning(problem);
         }
     }
-    let configuration = context.library.configuration(machine)?.configuration;
     let mut now = serde_json::Map::new();
     for change in changes {
         // What was added is at the end of its list, under another path.
@@ -124,7 +127,7 @@ fn change(context: &Context, machine: &Machine, changes: &[Change]) -> Result {
             now.insert(path.clone(), key_path::to_json(&value));
         }
     }
-    output.answer(&json!({ "name": machine.name, "values": now, "problems": noticed }), |output| {
+    output.answer(&json!({ "name": configuration.name(), "values": now, "problems": noticed }), |output| {
         for (path, value) in now.iter().filter(|_| !output.quiet) {
             output.line(format!("{path} = {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))?;
         }

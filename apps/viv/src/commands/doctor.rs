@@ -1,7 +1,7 @@
 //! `viv doctor`.
 
 use crate::error::{Failure, Kind, Result, chain};
-use crate::output::{Output, count};
+use crate::output::{Mark, Output, count};
 use rustix::fs::{Access, access};
 use std::env;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -47,11 +47,11 @@ pub async fn run(_: &Args, output: Output) -> Result {
 
 fn print(output: &Output, finding: &Finding) -> Result {
     let (mark, color) = match finding.level {
-        FindingLevel::Good => ("good", "32"),
-        FindingLevel::Warning => ("warning", "33"),
-        FindingLevel::Error => ("error", "31"),
+        FindingLevel::Good => ("good   ", Mark::Green),
+        FindingLevel::Warning => ("warning", Mark::Yellow),
+        FindingLevel::Error => ("error  ", Mark::Red),
     };
-    output.line(format!("{}  {}: {}", output.painted(&format!("{mark:<7}"), color), finding.subject, finding.message))?;
+    output.marked(mark, color, format_args!("  {}: {}", finding.subject, finding.message))?;
     match &finding.fix {
         Some(fix) => output.line(format!("         fix: {fix}")),
         None => Ok(()),

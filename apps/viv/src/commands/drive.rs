@@ -2,12 +2,11 @@
 
 use crate::context::{Context, absolute};
 use crate::error::{Failure, Result};
-use crate::output::bytes;
+use crate::output::{Cell, bytes};
 use crate::progress;
 use crate::size::Size;
 use bundle::qemu::DriveInterface;
 use clap::{Subcommand, ValueEnum};
-use comfy_table::Cell;
 use library::{BootFileKind, CheckReport, DiskFormat, DiskSpec, DriveInfo, DriveSpec, ImageFate, Machine, RemovableKind};
 use machine::ErrorKind;
 use serde_json::{Value, json};

@@ -122,8 +122,7 @@ fn print(output: &Output, report: &Report) -> Result {
     if report.problems.is_empty() {
         return output.line("\nNo problems.");
     }
-    let fatal = report.problems.iter().filter(|problem| problem.is_fatal()).count();
-    output.line(format!("\n{}, {fatal} of them fatal:", count(report.problems.len(), "problem")))?;
+    output.line(format!("\n{}:", count(report.problems.len(), "problem")))?;
     for problem in &report.problems {
         let key = if problem.key_path.is_empty() { "(whole file)" } else { &problem.key_path };
         output.line(format!("  {:<8} {key}: {}", problem.level.to_string(), problem.message))?;

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::describe::{Listed, backend, cpus, memory};
 use crate::error::Result;
-use comfy_table::Cell;
+use crate::output::Cell;
 use library::{Activity, Machine};
 use machine::State;
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ pub async fn run(context: &Context, args: &Args) -> Result {
             let text = |value: Option<String>| Cell::new(value.unwrap_or_else(|| "-".to_owned()));
             let mut row = vec![
                 Cell::new(machine.name),
-                machine.state_cell(output),
+                machine.state_cell(),
                 text(machine.architecture.map(str::to_owned)),
                 text(machine.cpus.map(cpus)),
                 text(machine.memory_mib.map(memory)),

@@ -2,8 +2,8 @@
 
 use crate::context::{Context, absolute};
 use crate::error::{Failure, Kind, Result};
+use crate::output::Cell;
 use clap::Subcommand;
-use comfy_table::Cell;
 use library::{DriveInfo, Machine};
 use machine::ErrorKind;
 use serde::Serialize;

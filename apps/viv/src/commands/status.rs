@@ -3,8 +3,7 @@
 use crate::context::Context;
 use crate::describe::backend;
 use crate::error::Result;
-use crate::output::{Output, moment};
-use comfy_table::{Cell, Color};
+use crate::output::{Cell, Color, Output, moment};
 use machine::Sandbox;
 use supervisor_api::wire::Status;
 
@@ -38,14 +37,14 @@ fn print(output: &Output, status: &Status) -> Result {
     }
     let mut facts = vec![
         ("Name", Some(Cell::new(&status.name))),
-        ("State", Some(output.state(status.state))),
+        ("State", Some(status.state.into())),
         ("UUID", Some(Cell::new(status.uuid))),
         ("Bundle", Some(Cell::new(status.bundle.display()))),
         ("Started", status.started_at.filter(|_| status.state.is_live()).map(|at| Cell::new(moment(at)))),
         ("Run", (!how.is_empty()).then(|| Cell::new(how.join("; ")))),
         ("Backend", Some(Cell::new(backend(status.backend)))),
         ("Accelerator", status.accelerator.as_ref().map(|accelerator| Cell::new(format!("{}: {}", accelerator.name, accelerator.why)))),
-        ("Sandbox", status.sandbox.as_ref().map(|sandbox| sandbox_cell(output, sandbox))),
+        ("Sandbox", status.sandbox.as_ref().map(|sandbox| sandbox_cell(sandbox))),
         ("Supervisor", pid(status.supervisor_pid)),
         ("Backend process", pid(status.backend_pid)),
     ];
@@ -61,17 +60,17 @@ fn print(output: &Output, status: &Status) -> Result {
         facts.push(("Drive", Some(Cell::new(format!("{} ({}{read_only}): {medium}", drive.id, drive.interface)))));
     }
     for warning in &status.warnings {
-        facts.push(("Warning", Some(output.colored(warning, Color::Yellow))));
+        facts.push(("Warning", Some(Cell::new(warning).color(Color::Yellow))));
     }
     if let Some(last) = &status.last_run {
         let color = if last.ending.reason.is_failure() { Color::Red } else { Color::Reset };
-        facts.push(("Last run", Some(output.colored(format!("ended {}: {}", moment(last.ended_at), last.ending.message), color))));
+        facts.push(("Last run", Some(Cell::new(format!("ended {}: {}", moment(last.ended_at), last.ending.message)).color(color))));
         facts.extend(last.ending.log.iter().map(|line| ("", Some(Cell::new(line)))));
     }
     output.facts(facts)
 }
 
-fn sandbox_cell(output: &Output, sandbox: &Sandbox) -> Cell {
+fn sandbox_cell(sandbox: &Sandbox) -> Cell {
     let mut parts = Vec::new();
     if let Some(abi) = sandbox.landlock_abi {
         parts.push(format!("Landlock {abi}"));
@@ -81,5 +80,5 @@ fn sandbox_cell(output: &Output, sandbox: &Sandbox) -> Cell {
     }
     parts.extend(sandbox.missing.iter().map(|missing| format!("missing: {missing}")));
     let text = if parts.is_empty() { "none".to_owned() } else { parts.join("; ") };
-    if sandbox.complete { Cell::new(text) } else { output.colored(text, Color::Yellow) }
+    if sandbox.complete { Cell::new(text) } else { Cell::new(text).color(Color::Yellow) }
 }
