@@ -56,12 +56,14 @@ pub fn plan(system: &System, groups: &[&'static Group]) -> Result<Plan> {
         .collect();
 
     let optional = groups.iter().flat_map(|group| group.optional.iter().copied()).collect();
-    leave_out_unknown(&mut wanted, &optional)?;
-
     let source = match suite {
         Some(suite) if wanted.iter().any(|(_, qemu, _)| *qemu) => missing_source(suite, &system.codename, &sources::system())?,
         _ => None,
     };
+    // A source that is yet to be added may have what no other has.
+    if source.is_none() {
+        leave_out_unknown(&mut wanted, &optional)?;
+    }
     Ok(Plan { suite, source, wanted, optional })
 }
 
