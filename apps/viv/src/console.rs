@@ -100,40 +100,58 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// Attaches to a port's socket until something ends it. The terminal is as before when this returns.
-///
-/// # Errors
-/// Where the socket cannot be reached, or standard input or output fails.
-pub async fn attach(socket: &Path, options: &Options) -> Result<Ended> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Failure::new(ErrorKind::WrongState, format!("Cannot attach to the serial port {}", socket.display()))
-                .with_source(&error)
-                .with_hint("The machine may have ended: `viv status MACHINE`")
-        }
-        _ => Failure::io(format!("Cannot attach to the serial port {}", socket.display()), &error),
-    })?;
-    let signals = Signals::listen()?;
-    let raw = if io::stdin().is_terminal() {
-        Some(Raw::enter().map_err(|error| Failure::io("Cannot take the terminal into raw mode", &error))?)
-    } else {
-        None
-    };
-    let (output, port) = stream.into_split();
-    let mut session = Session {
-        output,
-        port,
-        unsent: Vec::new(),
-        input: read_input(),
-        input_open: true,
-        signals,
-        escape: options.escape.0.filter(|_| raw.is_some()),
-        until: options.until.as_deref().map(Search::new),
-        deadline: options.timeout.map(|timeout| Instant::now() + timeout),
-    };
-    let ended = session.run(raw.is_some()).await;
-    drop(raw);
-    ended
+/// Standard input and output, for as long as something is attached to them: in raw mode where they are a terminal, which is as before when
+/// this is dropped.
+pub struct Attachment {
+    raw: Option<Raw>,
+    input: mpsc::Receiver<Input>,
+    input_open: bool,
+    signals: Signals,
+    escape: Option<u8>,
+    until: Option<Search>,
+    deadline: Option<Instant>,
+}
+
+impl Attachment {
+    /// Takes standard input and output.
+    ///
+    /// # Errors
+    /// Where the terminal cannot be taken into raw mode.
+    pub fn new(options: &Options) -> Result<Self> {
+        // Listened for first: a signal that comes earlier ends the process while the terminal is still as it was.
+        let signals = Signals::listen()?;
+        let raw = if io::stdin().is_terminal() {
+            Some(Raw::enter().map_err(|error| Failure::io("Cannot take the terminal into raw mode", &error))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            input: read_input(),
+            input_open: true,
+            signals,
+            escape: options.escape.0.filter(|_| raw.is_some()),
+            raw,
+            until: options.until.as_deref().map(Search::new),
+            deadline: options.timeout.map(|timeout| Instant::now() + timeout),
+        })
+    }
+
+    /// Connects to a port's socket until something ends it. May be called again, with the socket of another supervisor.
+    ///
+    /// # Errors
+    /// Where the socket cannot be reached, or standard input or output fails.
+    pub async fn run(&mut self, socket: &Path) -> Result<Ended> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                Failure::new(ErrorKind::WrongState, format!("Cannot attach to the serial port {}", socket.display()))
+                    .with_source(&error)
+                    .with_hint("The machine may have ended: `viv status MACHINE`")
+            }
+            _ => Failure::io(format!("Cannot attach to the serial port {}", socket.display()), &error),
+        })?;
+        let (output, port) = stream.into_split();
+        Session { terminal: self, output, port, unsent: Vec::new() }.run().await
+    }
 }
 
 /// What standard input gave.
@@ -162,18 +180,13 @@ fn read_input() -> mpsc::Receiver<Input> {
     receiver
 }
 
-struct Session {
+/// One connection to a port.
+struct Session<'a> {
+    terminal: &'a mut Attachment,
     output: OwnedReadHalf,
     port: OwnedWriteHalf,
     /// What the port has not taken yet.
     unsent: Vec<u8>,
-    input: mpsc::Receiver<Input>,
-    input_open: bool,
-    signals: Signals,
-    /// Set in a terminal only.
-    escape: Option<u8>,
-    until: Option<Search>,
-    deadline: Option<Instant>,
 }
 
 /// What happened next.
@@ -186,13 +199,14 @@ enum Step {
     Quiet,
 }
 
-impl Session {
-    async fn run(&mut self, interactive: bool) -> Result<Ended> {
+impl Session<'_> {
+    async fn run(&mut self) -> Result<Ended> {
+        let interactive = self.terminal.raw.is_some();
         let mut buffer = vec![0; CHUNK];
         // Scripts pipe a command in and wait for its answer: an old answer in the replay must not count. So the replay is let through first,
         // and only then is input sent. What is typed into a terminal goes out at once.
         let started = Instant::now();
-        let mut replay = (!interactive && self.until.is_some()).then_some(started + QUIET);
+        let mut replay = (!interactive && self.terminal.until.is_some()).then_some(started + QUIET);
         loop {
             match self.step(&mut buffer, replay, interactive).await {
                 Step::Output(Ok(0)) => return Ok(Ended::Closed),
@@ -202,7 +216,7 @@ impl Session {
                 Step::Output(Ok(count)) => {
                     let output = buffer.get(..count).unwrap_or_default();
                     print(output)?;
-                    let seen = self.until.as_mut().is_some_and(|until| until.feed(output));
+                    let seen = self.terminal.until.as_mut().is_some_and(|until| until.feed(output));
                     if let Some(end) = &mut replay {
                         *end = (Instant::now() + QUIET).min(started + LONGEST_REPLAY);
                     } else if seen {
@@ -213,7 +227,7 @@ impl Session {
                 Step::Quiet => {
                     replay = None;
                     // Input that waits is about to be sent, and makes the search begin anew.
-                    if self.input.is_empty() && self.until.as_ref().is_some_and(|until| until.seen) {
+                    if self.terminal.input.is_empty() && self.terminal.until.as_ref().is_some_and(|until| until.seen) {
                         return Ok(Ended::Seen);
                     }
                 }
@@ -227,7 +241,7 @@ impl Session {
                 // A terminal that hangs up.
                 Step::Input(None | Some(Err(_))) if interactive => return Ok(Ended::Detached),
                 Step::Input(Some(Err(error))) => return Err(Failure::io("Cannot read standard input", &error)),
-                Step::Input(None) => self.input_open = false,
+                Step::Input(None) => self.terminal.input_open = false,
                 Step::Signal(number) => return Ok(Ended::Signal(number)),
                 Step::Deadline => return Ok(Ended::TimedOut),
             }
@@ -242,22 +256,22 @@ impl Session {
             }
         };
         // A pipe waits until the port takes what it gave. A terminal must not: the escape key has to be seen.
-        let listens = self.input_open && replay.is_none() && (interactive || self.unsent.is_empty());
+        let listens = self.terminal.input_open && replay.is_none() && (interactive || self.unsent.is_empty());
         tokio::select! {
-            number = self.signals.next() => Step::Signal(number),
-            () = until(self.deadline) => Step::Deadline,
+            number = self.terminal.signals.next() => Step::Signal(number),
+            () = until(self.terminal.deadline) => Step::Deadline,
             read = self.output.read(buffer) => Step::Output(read),
             sent = self.port.write(&self.unsent), if !self.unsent.is_empty() => Step::Sent(sent),
             () = until(replay) => Step::Quiet,
-            input = self.input.recv(), if listens => Step::Input(input),
+            input = self.terminal.input.recv(), if listens => Step::Input(input),
         }
     }
 
     /// Takes what was typed, up to the escape key; whether that was there.
     fn take(&mut self, bytes: &[u8]) -> bool {
-        let end = self.escape.and_then(|escape| bytes.iter().position(|byte| *byte == escape));
+        let end = self.terminal.escape.and_then(|escape| bytes.iter().position(|byte| *byte == escape));
         let typed = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        if let Some(until) = &mut self.until
+        if let Some(until) = &mut self.terminal.until
             && !typed.is_empty()
         {
             until.forget();

@@ -18,14 +18,17 @@ mod terminal;
 
 use clap::Parser;
 use cli::{Cli, OVERVIEW};
-use error::{Exit, Failure};
+use error::{Exit, Failure, Kind};
 use machine::ErrorKind;
 use output::Output;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer_usage(&error),
+    };
     let output = Output::new(cli.json, cli.quiet);
     let Some(command) = cli.command else {
         output.say(OVERVIEW);
@@ -50,4 +53,23 @@ fn main() -> ExitCode {
             failure.exit()
         }
     }
+}
+
+/// Help and the version, or what is wrong with the command line: in JSON where the command line asks for that as far as it makes sense.
+fn answer_usage(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if error.use_stderr() && wants_json {
+        let rendered = error.render().to_string();
+        let mut said = rendered.trim_start_matches("error: ").split("\n\n");
+        let failure = Failure::new(Kind::Usage, said.next().unwrap_or_default().trim());
+        let failure = match said.find_map(|part| part.trim().strip_prefix("tip: ")) {
+            Some(tip) => failure.with_hint(tip.trim()),
+            None => failure,
+        };
+        Output::new(true, false).failure(&failure);
+        return failure.exit();
+    }
+    // A reader that has gone away is no failure.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
 }

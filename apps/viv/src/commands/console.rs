@@ -1,6 +1,6 @@
 //! `viv console`.
 
-use crate::console::{self, Ended, Escape, Options};
+use crate::console::{Attachment, Ended, Escape, Options};
 use crate::context::Context;
 use crate::error::{Failure, Kind, Result};
 use library::Machine;
@@ -50,32 +50,26 @@ pub async fn run(context: &Context, args: &Args) -> Result {
 /// Attaches to a console of a running machine.
 pub(super) async fn attach(context: &Context, machine: &Machine, port: Option<usize>, options: &Options) -> Result {
     let name = &machine.name;
-    let Some(client) = context.library.client(machine).await? else {
-        return Err(Failure::new(ErrorKind::WrongState, format!("Cannot attach to \"{name}\": it is not running"))
-            .with_hint(format!("`viv start {} --console` starts it and attaches", shell_words::quote(name))));
-    };
-    let consoles = client.status().await?.consoles;
-    let index = match port {
-        None => consoles.first().map(|console| console.index),
-        Some(port) => consoles.iter().map(|console| console.index).find(|index| *index == port),
-    };
-    let Some(index) = index else {
-        let known: Vec<String> = consoles.iter().map(|console| format!("{} ({})", console.index, console.label)).collect();
-        let (what, hint) = match (port, known.as_slice()) {
-            (_, []) => ("serial port that a terminal can be attached to".to_owned(), {
-                let name = shell_words::quote(name);
-                format!("`viv config set {name} 'Serial[+].Mode' Terminal` adds one at the next start")
-            }),
-            (port, known) => (format!("console {}", port.unwrap_or_default()), format!("There is {}", known.join(", "))),
-        };
-        return Err(Failure::new(ErrorKind::NotFound, format!("\"{name}\" has no {what}")).with_hint(hint));
-    };
+    let (index, mut supervisor) = choose(context, machine, port).await?;
     let socket = context.library.places().runtime_of(&machine.id).console_socket(index);
     let interactive = io::stdin().is_terminal();
     if interactive {
         context.output.note(format_args!("Attached to \"{name}\". {}", leave(options.escape)));
     }
-    match console::attach(&socket, options).await? {
+    let mut attachment = Attachment::new(options)?;
+    let ended = loop {
+        let ended = attachment.run(&socket).await?;
+        if ended == Ended::Closed
+            && let Some(successor) = successor(context, machine, supervisor).await
+        {
+            supervisor = successor;
+            continue;
+        }
+        break ended;
+    };
+    // The terminal takes whole lines again.
+    drop(attachment);
+    match ended {
         Ended::Seen => Ok(()),
         Ended::Detached => {
             context.output.note(format_args!("\nDetached; \"{name}\" runs on."));
@@ -94,6 +88,33 @@ pub(super) async fn attach(context: &Context, machine: &Machine, port: Option<us
         }
         Ended::Signal(signal) => Err(Failure::new(Kind::Signal(signal), "Detached by a signal")),
     }
+}
+
+/// Which console is meant, and which process serves it.
+async fn choose(context: &Context, machine: &Machine, port: Option<usize>) -> Result<(usize, Option<u32>)> {
+    let name = &machine.name;
+    let quoted = shell_words::quote(name);
+    let Some(client) = context.library.client(machine).await? else {
+        return Err(Failure::new(ErrorKind::WrongState, format!("Cannot attach to \"{name}\": it is not running"))
+            .with_hint(format!("`viv start {quoted} --console` starts it and attaches")));
+    };
+    let status = client.status().await?;
+    let known: Vec<String> = status.consoles.iter().map(|console| format!("{} ({})", console.index, console.label)).collect();
+    let found = status.consoles.iter().find(|console| port.is_none_or(|port| port == console.index));
+    match (found, port) {
+        (Some(console), _) => Ok((console.index, status.supervisor_pid)),
+        (None, Some(port)) if !known.is_empty() => Err(Failure::new(ErrorKind::NotFound, format!("\"{name}\" has no console {port}"))
+            .with_hint(format!("There is {}", known.join(", ")))),
+        (None, _) => Err(Failure::new(ErrorKind::NotFound, format!("\"{name}\" has no serial port that a terminal can be attached to"))
+            .with_hint(format!("`viv config set {quoted} 'Serial[+].Mode' Terminal` adds one, while the machine does not run"))),
+    }
+}
+
+/// The supervisor that took the machine over, where the one that served the console died and the guest runs on.
+async fn successor(context: &Context, machine: &Machine, before: Option<u32>) -> Option<Option<u32>> {
+    let client = context.library.client(machine).await.ok()??;
+    let now = client.status().await.ok()?.supervisor_pid;
+    (now != before).then_some(now)
 }
 
 fn missing(options: &Options, kind: ErrorKind, what: &str) -> Failure {

@@ -15,7 +15,8 @@ use supervisor_api::wire::StreamItem;
 Examples:
   viv events                 machines that appear, change, start and stop
   viv events Debian          everything that happens to one that runs, until it ends
-  viv events Debian --json   a line of JSON each: the status first, then events
+  viv events --json          a line of JSON each: the machines first, then events
+  viv events Debian --json   the status first, then events
 
 Ctrl-C ends it.")]
 pub struct Args {
@@ -53,6 +54,13 @@ async fn of_one(context: &Context, machine: &Machine) -> Result {
 async fn of_all(context: &Context) -> Result {
     let output = &context.output;
     let mut watch = context.library.watch()?;
+    if output.json {
+        let machines = context.library.machines();
+        let listed: Vec<_> = machines.iter().map(|machine| Listed::new(machine, None)).collect();
+        output.json_line(&json!({ "event": "machines", "machines": listed }))?;
+    } else {
+        output.note("Watching. Ctrl-C ends it.");
+    }
     while let Some(event) = watch.next().await {
         if output.json {
             output.json_line(&match &event {

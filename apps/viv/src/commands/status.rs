@@ -44,7 +44,7 @@ fn print(output: &Output, status: &Status) -> Result {
         ("Run", (!how.is_empty()).then(|| Cell::new(how.join("; ")))),
         ("Backend", Some(Cell::new(backend(status.backend)))),
         ("Accelerator", status.accelerator.as_ref().map(|accelerator| Cell::new(format!("{}: {}", accelerator.name, accelerator.why)))),
-        ("Sandbox", status.sandbox.as_ref().map(|sandbox| sandbox_cell(sandbox))),
+        ("Sandbox", status.sandbox.as_ref().map(sandbox_cell)),
         ("Supervisor", pid(status.supervisor_pid)),
         ("Backend process", pid(status.backend_pid)),
     ];

@@ -118,6 +118,21 @@ fn a_machine_that_ends_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn a_supervisor_that_dies_is_followed_to_the_next() {
+    let home = home();
+    let running = FakeSupervisor::start(&home, "Debian", true);
+    let mut terminal = Terminal::open(&home, &["console", "Debian"]);
+    terminal.wait_for("# ");
+    terminal.seen.clear();
+    running.succeed();
+    terminal.wait_for("GNU/Linux\r\n# ");
+    terminal.write(b"still there?\r");
+    terminal.wait_for("answer to still there?");
+    terminal.write(b"\x1d");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
 fn a_script_sends_a_line_and_waits_for_its_answer() {
     let home = home();
     let _running = FakeSupervisor::start(&home, "Debian", true);

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +25,7 @@ struct Shared {
     folder: PathBuf,
     name: String,
     bundle: PathBuf,
+    pid: AtomicU32,
     /// Whether the guest minds the power button.
     obedient: bool,
     lock: Mutex<Option<BundleLock>>,
@@ -45,16 +47,30 @@ impl FakeSupervisor {
             folder,
             name: name.to_owned(),
             bundle,
+            pid: AtomicU32::new(10),
             obedient,
             requests: Mutex::default(),
             listeners: Mutex::default(),
             ports: Mutex::default(),
         });
-        let api = UnixListener::bind(shared.folder.join("api.sock")).unwrap();
-        let port = UnixListener::bind(shared.folder.join("console-0.sock")).unwrap();
-        serve(api, &shared, answer);
-        serve(port, &shared, guest);
-        Self { shared }
+        let supervisor = Self { shared };
+        supervisor.listen();
+        supervisor
+    }
+
+    fn listen(&self) {
+        for (name, with) in [("api.sock", answer as fn(UnixStream, &Shared)), ("console-0.sock", guest)] {
+            let path = self.shared.folder.join(name);
+            let _ = std::fs::remove_file(&path);
+            serve(UnixListener::bind(path).unwrap(), &self.shared, with);
+        }
+    }
+
+    /// Another supervisor takes over, and the first one's connections break.
+    pub fn succeed(&self) {
+        self.shared.pid.fetch_add(1, Ordering::SeqCst);
+        self.listen();
+        self.shared.close_ports();
     }
 
     /// What was asked so far, as `POST /v1/pause`.
@@ -89,11 +105,17 @@ impl Shared {
         json!({
             "name": self.name, "uuid": "11111111-2222-3333-4444-555555555555", "bundle": self.bundle, "state": "running", "backend": "qemu",
             "accelerator": { "name": "tcg", "why": "/dev/kvm is not there" },
-            "supervisor_pid": 10, "backend_pid": 11, "sandbox": { "complete": true, "landlock_abi": 6, "seccomp": true },
+            "supervisor_pid": self.pid.load(Ordering::SeqCst), "backend_pid": 11, "sandbox": { "complete": true, "landlock_abi": 6, "seccomp": true },
             "capabilities": { "request_stop": true, "kill": true, "pause": true, "reset": true, "disposable": true, "screenshot": true, "media": true },
             "options": { "disposable": false, "paused": false }, "started_at": 1_700_000_000, "adopted": false,
             "consoles": [{ "index": 0, "label": "serial 0" }], "displays": [{ "index": 0, "device": "virtio-vga" }], "drives": [],
         })
+    }
+
+    fn close_ports(&self) {
+        for port in self.ports.lock().unwrap().drain(..) {
+            let _ = port.shutdown(std::net::Shutdown::Both);
+        }
     }
 
     fn end(&self) {
@@ -104,9 +126,7 @@ impl Shared {
         for listener in self.listeners.lock().unwrap().drain(..) {
             let _ = listener.send(ended.clone());
         }
-        for port in self.ports.lock().unwrap().drain(..) {
-            let _ = port.shutdown(std::net::Shutdown::Both);
-        }
+        self.close_ports();
         drop(self.lock.lock().unwrap().take());
     }
 }

@@ -129,3 +129,13 @@ fn doctor_says_where_a_folder_cannot_be_written() {
     assert_eq!(ran.code, 1);
     assert!(ran.stdout.contains("is in the way"), "{ran:?}");
 }
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_answered_in_json_where_json_is_wanted() {
+    let ran = Home::new().viv(&["lisst", "--json"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!(error["error"]["kind"], "usage");
+    assert!(error["error"]["message"].as_str().unwrap().contains("lisst"), "{error}");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("'list'"), "{error}");
+}

@@ -1,7 +1,11 @@
 //! Machines are made, listed, changed, renamed, cloned, given away and deleted; none is run.
 
-use crate::home::Home;
+use crate::home::{Home, Ran};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
 
 /// A home with one small machine.
 fn with_machine() -> Home {
@@ -269,4 +273,43 @@ fn logs_of_a_machine_are_printed() {
     let ran = home.viv(&["logs", "Debian", "--source", "nonsense"]);
     assert_eq!(ran.code, 3);
     assert!(ran.stderr.contains("backend, serial-0"), "{ran:?}");
+}
+
+#[test]
+fn what_happens_to_the_machines_is_a_stream() {
+    let home = with_machine();
+    let mut child = home.command().args(["events", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["machines"][0]["name"], "Debian");
+    home.ok(&["create", "Second", "--disk", "1MiB"]);
+    let added = next();
+    assert_eq!((&added["event"], &added["machine"]["name"]), (&json!("machine_added"), &json!("Second")));
+    home.ok(&["delete", "Second", "--permanently"]);
+    while next()["event"] != "machine_removed" {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn control_c_undoes_what_was_begun() {
+    let home = with_machine();
+    // Noise, which takes long to compress.
+    let mut noise = File::open("/dev/urandom").unwrap().take(96 << 20);
+    std::io::copy(&mut noise, &mut File::create(home.path().join("noise.img")).unwrap()).unwrap();
+    home.ok(&["drive", "add", "Debian", "--image", "noise.img", "--format", "raw"]);
+    let destination = home.path().join("export");
+    std::fs::create_dir(&destination).unwrap();
+    let mut child = home.command().args(["export", "Debian", "export/Debian.utm.zip"]).stderr(Stdio::piped()).spawn().unwrap();
+    while std::fs::read_dir(&destination).unwrap().next().is_none() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it could be cancelled");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(ran.stderr.contains("undoing"), "{ran:?}");
+    assert_eq!(std::fs::read_dir(&destination).unwrap().count(), 0);
+    // The machine is as it was.
+    home.ok(&["export", "Debian", "export"]);
 }
