@@ -36,7 +36,7 @@ impl Library {
             return Err(Error::new(ErrorKind::Exists, format!("Already exists: {}", destination.display()))
                 .with_hint("Rename the machine, or move what is there"));
         }
-        let _lock = self.lock(machine, "move")?;
+        let lock = self.lock(machine, "move")?;
         // Listed at both places for a moment rather than at none.
         if !home {
             registered::add(self.places(), &destination, &machine.name, machine.uuid)?;
@@ -53,6 +53,7 @@ impl Library {
             return Err(error);
         }
         registered::remove(self.places(), &machine.path)?;
+        drop(lock);
         Ok(self.again(&destination))
     }
 

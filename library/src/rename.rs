@@ -8,12 +8,12 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Exists`], [`crate::ErrorKind::WrongState`] while it runs.
     pub fn rename(&self, machine: &Machine, name: &str) -> Result<Machine> {
-        let _lock = self.lock(machine, "rename")?;
+        let lock = self.lock(machine, "rename")?;
         let (_, path) = self.edit_locked(machine, |configuration| {
             name.clone_into(&mut configuration.information_mut().name);
             Ok(())
         })?;
-        drop(_lock);
+        drop(lock);
         Ok(self.again(&path))
     }
 }

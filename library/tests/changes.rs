@@ -1,0 +1,226 @@
+//! Configurations, names, drives and media of machines that do not run.
+
+mod home;
+
+use std::fs;
+
+use bundle::Configuration;
+use bundle::qemu::{DriveInterface, ImageType};
+use home::{Home, has_qemu_img, names, run};
+use library::{BootFileKind, Deletion, DiskFormat, DiskSpec, DriveSpec, Error, ErrorKind, ImageFate, Job, RemovableKind};
+use machine::State;
+
+#[test]
+fn a_machine_is_renamed_with_its_bundle() {
+    let home = Home::new();
+    let machine = run(home.machine("Old")).machine;
+    run(home.machine("Other"));
+    let renamed = home.library.rename(&machine, "New: one").unwrap();
+    assert_eq!(home.entries(), ["New- one.utm", "Other.utm"]);
+    assert_eq!((renamed.name.as_str(), renamed.uuid, &renamed.id), ("New: one", machine.uuid, &machine.id));
+    assert_eq!(home.library.rename(&renamed, "Other").unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(home.library.rename(&renamed, " x").unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(home.library.rename(&renamed, "New: one").unwrap(), renamed);
+    // The same file name: only the configuration changes.
+    assert_eq!(home.library.rename(&renamed, "New/ one").unwrap().path, renamed.path);
+    assert_eq!(home.entries(), ["New- one.utm", "Other.utm"]);
+}
+
+#[test]
+fn an_edit_is_written_whole_or_not_at_all() {
+    let home = Home::new();
+    let machine = run(home.machine("E")).machine;
+    let file = machine.path.join("config.plist");
+    let before = fs::read(&file).unwrap();
+    let failed = home.library.edit(&machine, |configuration| {
+        configuration.information_mut().notes = Some("lost".into());
+        Err::<(), _>(Error::new(ErrorKind::Invalid, "no"))
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "no");
+    let unusable = home.library.edit(&machine, |configuration| {
+        let Configuration::Qemu(qemu) = configuration else { panic!() };
+        let twin = qemu.drives[0].clone();
+        qemu.drives.push(twin);
+        Ok(())
+    });
+    let unusable = unusable.unwrap_err();
+    assert_eq!(unusable.kind(), ErrorKind::Invalid);
+    assert!(!unusable.problems().is_empty());
+    let control = home.library.edit(&machine, |configuration| {
+        configuration.information_mut().notes = Some("\u{1}".into());
+        Ok(())
+    });
+    assert_eq!(control.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(fs::read(&file).unwrap(), before);
+    let answer = home.library.edit(&machine, |configuration| {
+        configuration.information_mut().notes = Some("kept".into());
+        Ok(42)
+    });
+    assert_eq!(answer.unwrap(), 42);
+    assert_eq!(home.library.configuration(&machine).unwrap().configuration.information().notes.as_deref(), Some("kept"));
+}
+
+#[test]
+fn what_is_remembered_follows_a_new_uuid() {
+    let home = Home::new();
+    let machine = run(home.machine("U")).machine;
+    let registry = bundle::registry::Registry::new(home.library.places().registry());
+    registry.update(machine.uuid.unwrap(), |entry| entry.suspended = true).unwrap();
+    let new = uuid::Uuid::new_v4();
+    home.library
+        .edit(&machine, |configuration| {
+            configuration.information_mut().uuid = new;
+            Ok(())
+        })
+        .unwrap();
+    assert!(registry.read(new).unwrap().0.suspended);
+    assert_eq!(registry.machines().unwrap(), [new]);
+}
+
+#[test]
+fn media_of_a_stopped_machine_are_remembered() {
+    let home = Home::new();
+    let machine = run(home.machine("M")).machine;
+    let iso = home.folder.path().join("a.iso");
+    fs::write(&iso, "x").unwrap();
+    let cd = run(home.library.drive_add(
+        &machine,
+        DriveSpec::Removable { kind: RemovableKind::Cd, medium: None, interface: None },
+        &Job::silent(),
+    ))
+    .unwrap();
+    run(home.library.insert(&machine, &cd[..8].to_lowercase(), &iso, false)).unwrap();
+    let drive = home.library.drives(&machine).unwrap().remove(1);
+    assert_eq!(drive.path.as_deref(), Some(iso.canonicalize().unwrap().as_path()));
+    let status = run(home.library.status(&machine)).unwrap();
+    assert_eq!((status.state, status.drives.len()), (State::Stopped, 2));
+    assert_eq!(status.drives[1].medium, drive.path);
+    assert_eq!(run(home.library.insert(&machine, "0", &iso, false)).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(run(home.library.insert(&machine, "7", &iso, false)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(run(home.library.insert(&machine, "1", &home.folder.path().join("no"), false)).unwrap_err().kind(), ErrorKind::NotFound);
+    run(home.library.eject(&machine, "1", false)).unwrap();
+    assert_eq!(home.library.drives(&machine).unwrap()[1].path, None);
+}
+
+#[test]
+fn drives_come_and_go() {
+    let home = Home::new();
+    let machine = run(home.machine("D")).machine;
+    let add = |spec| run(home.library.drive_add(&machine, spec, &Job::silent()));
+    let raw = DiskSpec { format: Some(DiskFormat::Raw), interface: Some(DriveInterface::Nvme), ..DiskSpec::of_size(1 << 20) };
+    let id = add(DriveSpec::Disk(raw)).unwrap();
+    let kernel = home.folder.path().join("bzImage");
+    fs::write(&kernel, "k").unwrap();
+    add(DriveSpec::BootFile { kind: BootFileKind::Kernel, source: kernel }).unwrap();
+    let drives = home.library.drives(&machine).unwrap();
+    let kinds: Vec<&str> = drives.iter().map(|drive| drive.image_type.as_str()).collect();
+    assert_eq!(kinds, [ImageType::Disk.as_str(), ImageType::Disk.as_str(), ImageType::LinuxKernel.as_str()]);
+    assert_eq!(drives[1].interface, "NVMe");
+    assert_eq!(names(&machine.path.join("Data")).len(), 3);
+
+    run(home.library.drive_resize(&machine, &id, 3 << 20, &Job::silent())).unwrap();
+    assert_eq!(home.library.drives(&machine).unwrap()[1].virtual_size, Some(3 << 20));
+    let smaller = run(home.library.drive_resize(&machine, "1", 1 << 20, &Job::silent())).unwrap_err();
+    assert_eq!(smaller.kind(), ErrorKind::Unsupported);
+    assert!(!run(home.library.drive_check(&machine, "1", false, &Job::silent())).unwrap().checkable);
+
+    run(home.library.drive_remove(&machine, &id, ImageFate::Delete)).unwrap();
+    assert_eq!(names(&machine.path.join("Data")).len(), 2);
+    assert!(!bundle::Images::read(&machine.path).unwrap().iter().any(|(name, _)| name.starts_with(&id)));
+    assert_eq!(add(DriveSpec::Disk(DiskSpec::default())).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        add(DriveSpec::Disk(DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(u64::MAX) })).unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
+    assert_eq!(home.library.drives(&machine).unwrap().len(), 2);
+}
+
+#[test]
+fn a_disk_is_converted_there_and_back_without_loss() {
+    if !has_qemu_img() {
+        return;
+    }
+    let home = Home::new();
+    let machine = run(home.machine("C")).machine;
+    let drive = || home.library.drives(&machine).unwrap().remove(0);
+    let content = fs::read(drive().path.unwrap()).unwrap();
+    let convert = |format, compress| run(home.library.drive_convert(&machine, "0", format, compress, &Job::silent()));
+    convert(DiskFormat::Qcow2, true).unwrap();
+    assert_eq!(drive().format.as_deref(), Some("qcow2"));
+    assert_eq!(names(&machine.path.join("Data")).len(), 1);
+    // In place.
+    convert(DiskFormat::Qcow2, false).unwrap();
+    run(home.library.drive_resize(&machine, "0", 64 << 20, &Job::silent())).unwrap();
+    let report = run(home.library.drive_check(&machine, "0", true, &Job::silent())).unwrap();
+    assert!(report.checkable && report.is_clean());
+    assert_eq!(convert(DiskFormat::Raw, true).unwrap_err().kind(), ErrorKind::Invalid);
+    fs::create_dir(machine.path.join("Data/.partial-left")).unwrap();
+    convert(DiskFormat::Raw, false).unwrap();
+    assert_eq!(drive().format.as_deref(), Some("raw"));
+    let after = fs::read(drive().path.unwrap()).unwrap();
+    assert_eq!(after.len(), 64 << 20);
+    assert_eq!(after[..content.len()], content);
+    assert_eq!(names(&machine.path.join("Data")).len(), 1);
+    let cancelled = library::Cancel::new();
+    cancelled.cancel();
+    let job = Job::new(|_| {}, cancelled);
+    let refused = run(home.library.drive_convert(&machine, "0", DiskFormat::Qcow2, false, &job)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Cancelled);
+    assert_eq!(names(&machine.path.join("Data")).len(), 1);
+}
+
+#[test]
+fn leaks_are_repaired_on_a_copy() {
+    if !has_qemu_img() {
+        return;
+    }
+    let home = Home::new();
+    let spec = library::CreateSpec { name: Some("R".into()), disks: Some(vec![DiskSpec::of_size(1 << 30)]), ..Default::default() };
+    let machine = run(home.library.create(spec, &Job::silent())).unwrap().machine;
+    let image = home.library.drives(&machine).unwrap().remove(0).path.unwrap();
+    // A reference count for a cluster that nothing uses: offset of the table at byte 48 of the header, of its first block in it.
+    let mut bytes = fs::read(&image).unwrap();
+    let offset = |bytes: &[u8], at: usize| usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
+    let block = offset(&bytes, offset(&bytes, 48));
+    bytes[block + 2 * 40..block + 2 * 40 + 2].copy_from_slice(&1_u16.to_be_bytes());
+    bytes.resize(41 << 16, 0);
+    fs::write(&image, bytes).unwrap();
+    let check = |repair| run(home.library.drive_check(&machine, "0", repair, &Job::silent())).unwrap();
+    assert_eq!(check(false).leaks, 1);
+    let repaired = check(true);
+    assert!(repaired.is_clean() && repaired.repaired == 1, "{repaired:?}");
+    assert!(check(false).is_clean());
+    assert_eq!(names(&machine.path.join("Data")).len(), 1);
+}
+
+#[test]
+fn a_machine_is_deleted_for_good_even_when_it_is_broken() {
+    let home = Home::new();
+    let machine = run(home.machine("Gone")).machine;
+    let registry = bundle::registry::Registry::new(home.library.places().registry());
+    registry.update(machine.uuid.unwrap(), |entry| entry.suspended = true).unwrap();
+    run(home.library.delete(&machine, Deletion::Permanent)).unwrap();
+    assert!(home.entries().is_empty() && registry.machines().unwrap().is_empty());
+    assert_eq!(run(home.library.delete(&machine, Deletion::Permanent)).unwrap_err().kind(), ErrorKind::NotFound);
+
+    let broken = home.machines().join("Broken.utm");
+    fs::create_dir(&broken).unwrap();
+    fs::write(broken.join("config.plist"), "x").unwrap();
+    run(home.library.delete(&home.library.find("Broken").unwrap(), Deletion::Permanent)).unwrap();
+    assert!(home.library.machines().is_empty());
+}
+
+#[test]
+fn a_machine_of_an_old_format_is_found_and_brought_over_by_a_change() {
+    let home = Home::new();
+    let path = home.machines().join("Antique.utm");
+    fs::create_dir_all(path.join("Images")).unwrap();
+    let text = "<plist version=\"1.0\"><dict><key>ConfigurationVersion</key><integer>2</integer><key>System</key><dict>\
+        <key>Architecture</key><string>x86_64</string><key>Target</key><string>q35</string><key>Memory</key><integer>512</integer></dict></dict></plist>";
+    fs::write(path.join("config.plist"), text).unwrap();
+    let machine = home.library.find("Antique").unwrap();
+    assert!(machine.summary().is_some(), "{machine:?}");
+    let renamed = home.library.rename(&machine, "Modern").unwrap();
+    assert_eq!(home.entries(), ["Modern.utm"]);
+    assert_eq!(home.library.configuration(&renamed).unwrap().origin, bundle::Origin::V4);
+}
