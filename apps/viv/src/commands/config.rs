@@ -4,11 +4,14 @@ use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::output::Cell;
 use bundle::key_path::{self, Change, KeyError};
-use bundle::{apple, qemu};
+use bundle::{Configuration, Problem, apple, qemu};
 use clap::{Subcommand, ValueEnum};
 use library::{Error, ErrorKind, Machine};
 use plist::Value;
 use serde_json::json;
+use std::env;
+use std::io::Write;
+use std::process::Command;
 
 /// Read and change a machine's configuration, key by key
 #[derive(Debug, clap::Args)]
@@ -20,6 +23,7 @@ Examples:
   viv config set Debian 'Network[0].Mode' Bridged 'Network[0].BridgeInterface' br0
   viv config set Debian 'Sound[+].Hardware' intel-hda     adds a sound card
   viv config unset Debian 'Drive[2]'                      removes a drive from the configuration, not its image
+  viv config edit Debian                                  everything, in your editor
   viv config keys Network                                 what there is to set
 
 Keys are those of UTM's config.plist, in any case. An element of a list is chosen by its number from 0 or by its identifier; [+] adds one. \
@@ -53,6 +57,11 @@ enum Verb {
         /// The keys
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
+    },
+    /// Open the configuration in your editor, as UTM writes it; what is wrong afterwards is refused
+    Edit {
+        /// The machine: name, UUID, beginning of either, or path
+        machine: String,
     },
     /// List the keys, what they hold and what they are for
     Keys {
@@ -90,6 +99,7 @@ pub fn run(context: &Context, args: &Args) -> Result {
             let changes: Vec<Change> = keys.iter().map(|path| Change::Unset { path: path.clone() }).collect();
             change(context, &machine, &changes)
         }
+        Verb::Edit { machine } => edit(context, &context.find(machine)?),
         Verb::Keys { filter, schema } => keys(context, filter.as_deref(), *schema),
     }
 }
@@ -133,6 +143,54 @@ fn change(context: &Context, machine: &Machine, changes: &[Change]) -> Result {
         }
         Ok(())
     })
+}
+
+/// Gives the configuration to an editor, and takes back what it left. Where that is refused, it is kept for another try.
+fn edit(context: &Context, machine: &Machine) -> Result {
+    let before = context.library.configuration(machine)?.configuration;
+    let failed = |error: &std::io::Error| Failure::io("Cannot hand the configuration to an editor", error);
+    let text = before.to_xml().map_err(|error| refused(KeyError::Refused(error.problems)))?;
+    let mut file = tempfile::Builder::new().prefix("viv-config-").suffix(".plist").tempfile().map_err(|error| failed(&error))?;
+    file.write_all(&text).map_err(|error| failed(&error))?;
+    let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| env::var(name).ok().filter(|value| !value.trim().is_empty()));
+    let editor = editor.unwrap_or_else(|| "vi".to_owned());
+    // The variable may hold arguments, too: it is a shell's to read.
+    let status =
+        Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(file.path()).status().map_err(|error| failed(&error))?;
+    if !status.success() {
+        return Err(Failure::new(machine::ErrorKind::Cancelled, format!("Nothing was changed: the editor `{editor}` failed"))
+            .with_hint("Set EDITOR to an editor that is installed"));
+    }
+    let edited = std::fs::read(file.path()).map_err(|error| failed(&error))?;
+    if edited == text {
+        return context.output.done(&json!({ "name": machine.name, "changed": false, "problems": [] }), "Nothing was changed");
+    }
+    match store(context, machine, &before, &edited) {
+        Ok((name, problems)) => {
+            for problem in problems.iter().filter(|_| !context.output.json) {
+                context.output.warning(problem);
+            }
+            let answer = json!({ "name": name, "changed": true, "problems": problems });
+            context.output.done(&answer, format!("Changed the configuration of \"{name}\""))
+        }
+        Err(failure) => match file.keep() {
+            Ok((_, path)) => Err(failure.with_hint(format!("Nothing was changed; what you wrote is kept in {}", path.display()))),
+            Err(error) => Err(failed(&error.error)),
+        },
+    }
+}
+
+/// Stores what an editor left, unless somebody else has changed the configuration meanwhile.
+fn store(context: &Context, machine: &Machine, before: &Configuration, edited: &[u8]) -> Result<(String, Vec<Problem>)> {
+    let loaded = Configuration::read(edited, &machine.name).map_err(|error| refused(KeyError::Refused(error.problems)))?;
+    let stored = context.library.edit(machine, |configuration| {
+        if configuration != before {
+            return Err(Error::new(ErrorKind::WrongState, "The configuration was changed by somebody else meanwhile"));
+        }
+        *configuration = loaded.configuration;
+        Ok(configuration.name().to_owned())
+    })?;
+    Ok((stored, loaded.problems))
 }
 
 fn keys(context: &Context, filter: Option<&str>, schema: Schema) -> Result {

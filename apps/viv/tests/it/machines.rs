@@ -313,3 +313,21 @@ fn control_c_undoes_what_was_begun() {
     // The machine is as it was.
     home.ok(&["export", "Debian", "export"]);
 }
+
+#[test]
+fn an_editor_changes_the_configuration_and_mistakes_are_kept_for_another_try() {
+    let home = with_machine();
+    let edit = |script: &str| Ran::from(home.command().args(["config", "edit", "Debian"]).env("EDITOR", script).output().unwrap());
+    let ran = edit("sed -i s/512/1024/");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(home.ok(&["config", "get", "Debian", "System.MemorySize"]), "1024\n");
+    assert!(edit("true").stdout.contains("Nothing was changed"));
+    let ran = edit("sed -i s/q35/q53/");
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("System.Target"), "{ran:?}");
+    let kept = ran.stderr.split_whitespace().last().unwrap();
+    assert!(std::fs::read_to_string(kept).unwrap().contains("q53"), "{ran:?}");
+    std::fs::remove_file(kept).unwrap();
+    assert_eq!(home.ok(&["config", "get", "Debian", "System.Target"]), "q35\n");
+    assert_eq!(edit("false").code, 1);
+}
