@@ -49,9 +49,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         return Ok(());
     }
-    for guest in &chosen {
-        ensure(&cache, guest, options.refresh)?;
-    }
+    ensure_all(&cache, &chosen, options.refresh)?;
     println!("The guests are in {}", cache.display());
     if options.boot {
         let manifest = Manifest::load(&cache)?;
@@ -62,8 +60,18 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Assembles the named guests (all when none is named) unless they are there.
 pub fn assemble(names: &[String]) -> Result<()> {
-    let cache = folder()?;
-    choose(names)?.into_iter().try_for_each(|guest| ensure(&cache, guest, false))
+    ensure_all(&folder()?, &choose(names)?, false)
+}
+
+fn ensure_all(cache: &Path, guests: &[&Guest], refresh: bool) -> Result<()> {
+    guests.iter().try_for_each(|guest| ensure(cache, guest, refresh))?;
+    // Media come and go with packages, not with guests.
+    let _lock = manifest::lock(cache)?;
+    let mut manifest = Manifest::load(cache)?;
+    if !manifest.has_current_media() {
+        manifest.save(cache)?;
+    }
+    Ok(())
 }
 
 /// Where the guests are kept.

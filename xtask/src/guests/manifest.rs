@@ -127,6 +127,11 @@ impl Manifest {
         self.guests.sort_by(|one, other| one.name.cmp(&other.name));
     }
 
+    /// Whether the media in the list are those that are installed.
+    pub fn has_current_media(&self) -> bool {
+        self.media == media()
+    }
+
     /// Writes the manifest at once, so that a reader never sees half of it.
     pub fn save(&mut self, cache: &Path) -> Result<()> {
         self.media = media();

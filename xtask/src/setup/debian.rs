@@ -111,8 +111,17 @@ impl Plan {
 }
 
 /// Another apt may be at work, an unattended upgrade for instance: wait for it. Keep changed configuration files without asking.
-const APT: &[&str] =
-    &["-q", "-o", "DPkg::Lock::Timeout=300", "-o", "DPkg::Options::=--force-confdef", "-o", "DPkg::Options::=--force-confold"];
+const APT: &[&str] = &[
+    "-q",
+    "-o",
+    "Dpkg::Use-Pty=0",
+    "-o",
+    "DPkg::Lock::Timeout=300",
+    "-o",
+    "DPkg::Options::=--force-confdef",
+    "-o",
+    "DPkg::Options::=--force-confold",
+];
 
 /// Installed packages and their versions, of those named.
 fn installed<'a>(names: impl Iterator<Item = &'a str>) -> Result<HashMap<String, String>> {
