@@ -195,8 +195,11 @@ impl Description {
     }
 }
 
-/// Files without a description: code, variables, target, machine patterns, Secure Boot, SMM.
-const PLACES: &[(&str, &str, &str, &[&str], bool, bool)] = &[
+/// Code, variables, target, machine patterns, Secure Boot, SMM.
+type KnownPlace = (&'static str, &'static str, &'static str, &'static [&'static str], bool, bool);
+
+/// Files without a description.
+const PLACES: &[KnownPlace] = &[
     ("OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd", "x86_64", &["pc-q35-*", "pc-i440fx-*"], false, false),
     ("OVMF/OVMF_CODE_4M.ms.fd", "OVMF/OVMF_VARS_4M.ms.fd", "x86_64", &["pc-q35-*"], true, true),
     ("OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd", "x86_64", &["pc-q35-*", "pc-i440fx-*"], false, false),

@@ -3,3 +3,4 @@
 pub mod command_line;
 pub mod facts;
 pub mod firmware;
+pub mod machine;

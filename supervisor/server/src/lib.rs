@@ -9,7 +9,10 @@
 //! - [`logs`]: kept over runs, bounded while running.
 //! - [`run`]: the life of a supervisor, from taking the locks to recording how it ended.
 
+pub mod answers;
 pub mod api;
 pub mod console;
 pub mod logs;
+pub mod run;
 pub mod session;
+pub mod settings;

@@ -1,2 +1,79 @@
-//! x
-fn main() {}
+//! `vivarium-supervisor`: runs one machine, or answers what only a backend can tell.
+//!
+//! It is started by `viv` and the desktop app, not by people: what it says on standard output is JSON.
+
+use clap::{Parser, Subcommand};
+use machine::StartOptions;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use supervisor::{answers, run};
+
+#[derive(Parser)]
+#[command(name = "vivarium-supervisor", version, about = "Runs one machine; started by viv and the desktop app")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the machine in a bundle and supervise it until it ends
+    Run {
+        /// The bundle
+        bundle: PathBuf,
+        /// Leave its disks untouched
+        #[arg(long)]
+        disposable: bool,
+        /// Stay before the guest's first instruction
+        #[arg(long)]
+        paused: bool,
+    },
+    /// Take over a machine whose supervisor died
+    Adopt {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Print the command line that would run a bundle, as JSON
+    Command {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Print how the installation is, as JSON
+    Doctor,
+    /// Print the OpenAPI description of what a supervisor serves
+    ApiSpec,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("VIVARIUM_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    // One thread: a supervisor waits most of its life, and each thread costs memory in each machine.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "Cannot begin");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        match arguments.command {
+            Command::Run { bundle, disposable, paused } => run::start(&bundle, StartOptions { disposable, paused }).await,
+            Command::Adopt { bundle } => run::adopt(&bundle).await,
+            Command::Command { bundle } => answers::command(&bundle).await,
+            Command::Doctor => answers::doctor().await,
+            Command::ApiSpec => {
+                print!("{}", supervisor::api::openapi());
+                ExitCode::SUCCESS
+            }
+        }
+    });
+    // Nothing that is left may hold up the end.
+    runtime.shutdown_background();
+    code
+}

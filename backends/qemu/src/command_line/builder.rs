@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bundle::qemu::Configuration;
+use bundle::qemu::{Configuration, Drive, DriveInterface, ImageType};
 use bundle::{Architecture, Problem, tables};
 
 use super::request::Request;
@@ -26,6 +26,8 @@ pub(super) struct Builder<'a> {
     pub usb_bus: Option<String>,
     /// Bus name of virtio-serial ports, once a controller is there.
     virtio_serial: Option<String>,
+    /// The PCI bus for devices of ours, where it is not the first one.
+    pci_bus: Option<&'static str>,
     /// Whether SPICE runs.
     pub spice: bool,
     /// Further properties of `-machine`, `name=value`.
@@ -33,7 +35,12 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(request: Request<'a>) -> Self {
+    pub fn new(mut request: Request<'a>) -> Self {
+        // Many boards do not start without firmware or a kernel, and a trial has none: the guest's own files are not read outside its
+        // confinement. So where the machine brings them, the refusal of a trial says nothing.
+        if has_boot_files(request.configuration) && request.board.is_some_and(|board| board.refusal.is_some()) {
+            request.board = None;
+        }
         let out = CommandLine {
             program: request.emulator.identity.path.clone(),
             working_directory: request.paths.runtime.clone(),
@@ -47,6 +54,8 @@ impl<'a> Builder<'a> {
             next_set: 1,
             usb_bus: None,
             virtio_serial: None,
+            // The first buses of Sun's boards have room for the bridges only.
+            pci_bus: (request.configuration.system.architecture == Architecture::Sparc64).then_some("pciB"),
             spice: false,
             machine_properties: Vec::new(),
         }
@@ -148,7 +157,13 @@ impl<'a> Builder<'a> {
         self.out.arguments.push(Argument { subject, words: vec![option.to_owned(), value.into()] });
     }
 
+    /// `-device`, with the PCI bus where QEMU would choose one that is full.
     pub fn device(&mut self, subject: Subject, value: impl Into<String>) {
+        let mut value: String = value.into();
+        let name = value.split(',').next().unwrap_or_default();
+        if let Some(bus) = self.pci_bus.filter(|_| self.emulator().bus_of(name) == Some(BusKind::Pci)) {
+            value.push_str(&format!(",bus={bus}"));
+        }
         self.option(subject, "-device", value);
     }
 
@@ -232,7 +247,8 @@ impl<'a> Builder<'a> {
     /// Whether the device can be plugged into this machine, by the kind of its bus.
     pub fn fits(&self, device: &str) -> Result<(), BusKind> {
         match self.emulator().bus_of(device) {
-            // Devices of the system bus are only offered where a board expects them; which board that is nobody tells.
+            // Devices of the system bus are refused where the board does not expect them; which board that is nobody tells.
+            Some(kind @ BusKind::System) if device == "eTSEC" && self.target() != "ppce500" => Err(kind),
             None | Some(BusKind::System | BusKind::Hda) => Ok(()),
             Some(kind) if self.has_bus(kind) => Ok(()),
             Some(kind) => Err(kind),
@@ -274,6 +290,12 @@ impl<'a> Builder<'a> {
         }
         self.virtio_serial.clone()
     }
+}
+
+/// Whether the machine brings firmware or a kernel.
+fn has_boot_files(configuration: &Configuration) -> bool {
+    let boots = |drive: &Drive| matches!(drive.image_type, ImageType::Bios | ImageType::LinuxKernel) || drive.interface == DriveInterface::PFlash;
+    configuration.drives.iter().any(|drive| boots(drive) && drive.image_name.is_some())
 }
 
 /// `virt` and its versions, of whatever architecture.

@@ -130,7 +130,8 @@ fn card(b: &mut Builder<'_>, index: usize, display: &Display) -> bool {
                 b.option(Subject::Display, "-global", format!("{hardware}.{property}"));
             }
         }
-        None => b.device(Subject::Display, format!("{hardware}{properties}")),
+        // Named, so that each screen can be photographed by itself.
+        None => b.device(Subject::Display, format!("{hardware}{properties},id=display{index}")),
     }
     tables::display_is_accelerated(&hardware)
 }

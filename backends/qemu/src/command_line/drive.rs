@@ -150,7 +150,7 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
         DriveInterface::Ide => ide(b, candidate, n),
         DriveInterface::Scsi => scsi(b, taken, candidate, n),
         DriveInterface::VirtIo => virtio(b, candidate),
-        DriveInterface::Nvme => nvme(candidate, b),
+        DriveInterface::Nvme => Some((format!("nvme,serial={}", candidate.drive.identifier), Vec::new())),
         DriveInterface::Usb => usb(b, candidate),
         DriveInterface::Floppy if b.has_bus(BusKind::Isa) && b.is_pc() => floppy(b, taken, candidate, n),
         DriveInterface::Floppy => return board_drive(b, candidate, "floppy", n),
@@ -216,13 +216,13 @@ fn ide(b: &mut Builder<'_>, candidate: &Candidate<'_>, n: usize) -> Device {
     let device = if candidate.cd { "ide-cd" } else { "ide-hd" };
     let single = b.is_pc() || matches!(b.target(), "microvm" | "cubieboard" | "highbank" | "midway" | "xlnx-zcu102" | "xlnx_zcu102");
     let buses: Option<Vec<String>> = b.request.board.map(|board| board.of_kind(BusKind::Ide).map(|bus| bus.name.clone()).collect());
-    let (bus, unit) = if candidate.drive.interface_version >= 1 && !single { (n / 2, n % 2) } else { (n, 0) };
+    let sata = b.request.board.is_some_and(|board| board.devices.iter().any(|device| device.contains("ahci")));
+    let (bus, unit) = if candidate.drive.interface_version >= 1 && !single && !sata { (n / 2, n % 2) } else { (n, 0) };
     let name = |bus: usize| format!("ide.{bus}");
     let (bus, unit) = match &buses {
         Some(buses) if !buses.contains(&name(bus)) => {
             // The first units are all taken: the second ones are left, on controllers that have them.
             let count = buses.len();
-            let sata = b.request.board.is_some_and(|board| board.devices.iter().any(|device| device.contains("ahci")));
             match n.checked_sub(count) {
                 Some(second) if unit == 0 && !sata && buses.contains(&name(second)) => (second, 1),
                 _ => {
@@ -248,7 +248,8 @@ fn scsi(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, n: us
     let mut before = Vec::new();
     if taken.scsi_bus.is_none() {
         let sparc = matches!(b.architecture(), Architecture::Sparc | Architecture::Sparc64);
-        let own = b.bus_name(BusKind::Scsi).or_else(|| (b.request.board.is_none() && sparc).then(|| "scsi.0".to_owned()));
+        let believed = b.request.board.is_none() && (sparc || b.target() == "q800");
+        let own = b.bus_name(BusKind::Scsi).or_else(|| believed.then(|| "scsi.0".to_owned()));
         taken.scsi_bus = match own {
             // UTM gives every board but these its own controller, and guests know their disks by it.
             Some(bus) if sparc || b.architecture() == Architecture::M68k => Some(bus),
@@ -290,10 +291,6 @@ fn virtio(b: &mut Builder<'_>, candidate: &Candidate<'_>) -> Device {
     Some((format!("{device},serial={}", candidate.serial()), Vec::new()))
 }
 
-fn nvme(candidate: &Candidate<'_>, _: &mut Builder<'_>) -> Device {
-    Some((format!("nvme,serial={}", candidate.drive.identifier), Vec::new()))
-}
-
 fn usb(b: &mut Builder<'_>, candidate: &Candidate<'_>) -> Device {
     let bus = b.usb_bus.clone().or_else(|| b.bus_name(BusKind::Usb)).unwrap_or_else(|| "usb-bus.0".to_owned());
     if candidate.cd {
@@ -326,6 +323,25 @@ fn floppy(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, n: 
 
 /// Devices that only the board itself has: `-drive if=`.
 fn board_drive(b: &mut Builder<'_>, candidate: &Candidate<'_>, interface: &str, n: usize) {
+    let key = format!("{}.Interface", candidate.key);
+    let target = b.target();
+    for (name, kind) in [("sd", BusKind::Sd), ("floppy", BusKind::Floppy)] {
+        if interface == name && !b.has_bus(kind) {
+            let problem = Problem::fatal(key, format!("the machine {target} has no {} drive", kind.name()));
+            return b.report(problem.with_hint(suggestion(b)));
+        }
+    }
+    if interface == "sd" {
+        if !candidate.writable() {
+            let problem = Problem::fatal(key, "an SD card can be written to; a CD or a protected image cannot be one");
+            return b.report(problem.with_hint(suggestion(b)));
+        }
+        if let Some(size) = candidate.image.and_then(|image| image.virtual_size).filter(|size| !size.is_power_of_two()) {
+            let larger = size.checked_next_power_of_two().unwrap_or(size) >> 20;
+            let problem = Problem::fatal(key, format!("the size of an SD card is a power of two, and this image has {size} bytes"));
+            return b.report(problem.with_hint(format!("resize the image to {larger} MiB")));
+        }
+    }
     if let Some(image) = candidate.image {
         nodes::legacy(b, image, &candidate.use_of(), interface, n);
     } else {

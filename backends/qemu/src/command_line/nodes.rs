@@ -148,25 +148,37 @@ pub(super) fn placeholder(b: &mut Builder<'_>, name: &str) -> String {
 /// `-drive` for the few boards whose devices can only be reached by `if=`: the nodes are the same, nested.
 pub(super) fn legacy(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>, interface: &str, index: usize) -> Option<String> {
     let mut nodes = graph(b, image, wanted)?;
-    let top = nodes.pop()?;
+    let mut top = nodes.pop()?;
+    let file = nodes.pop()?;
     let name = text(&top, "node-name");
     for node in nodes {
         b.option(wanted.subject, "-blockdev", Value::Object(node).to_string());
     }
+    // `file=` would be a file name here, not a node.
+    top.remove("file");
     let mut value = format!("if={interface},index={index}");
-    for (key, setting) in top {
+    flatten(&mut value, "", top);
+    flatten(&mut value, "file.", file);
+    b.option(wanted.subject, "-drive", value);
+    Some(name)
+}
+
+/// Settings of a node as `-drive` writes them.
+fn flatten(value: &mut String, prefix: &str, node: Map<String, Value>) {
+    for (key, setting) in node {
         let setting = match setting {
             Value::String(text) => super::builder::escaped(&text),
             Value::Bool(on) => if on { "on" } else { "off" }.to_owned(),
-            Value::Object(_) => "writeback".to_owned(),
+            Value::Object(inner) => {
+                flatten(value, &format!("{prefix}{key}."), inner);
+                continue;
+            }
             // An empty name means that there is none.
             Value::Null => String::new(),
             other => other.to_string(),
         };
-        value.push_str(&format!(",{key}={setting}"));
+        value.push_str(&format!(",{prefix}{key}={setting}"));
     }
-    b.option(wanted.subject, "-drive", value);
-    Some(name)
 }
 
 /// A file that QEMU reads by path because it opens it outside its block layer (kernels, firmware).

@@ -45,10 +45,12 @@ pub struct Options {
 pub struct Paths {
     /// `Data/` of the bundle.
     pub data: PathBuf,
-    /// Where sockets and logs of this run are; working directory of QEMU, so that socket names stay short.
+    /// Where sockets of this run are; working directory of QEMU, so that socket names stay short.
     pub runtime: PathBuf,
     /// Where overlays of a disposable run are. Apart from `runtime`, which is usually in memory.
     pub scratch: PathBuf,
+    /// Where logs of the guest's serial ports go.
+    pub logs: PathBuf,
 }
 
 /// An image as it is to be opened: formats known, chain resolved.

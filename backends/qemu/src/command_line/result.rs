@@ -194,7 +194,7 @@ pub struct Helper {
 }
 
 /// Which helper.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HelperKind {
     /// TPM 2.0. It ends when QEMU does.

@@ -37,7 +37,7 @@ fn chardev(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) -> boo
     let value = match serial.mode {
         SerialMode::Terminal => {
             let (fd, path) = b.listening(&format!("serial{index}.sock"));
-            let log = b.request.paths.runtime.join(format!("serial{index}.log"));
+            let log = b.request.paths.logs.join(format!("serial{index}.log"));
             let name = b.handed_over(Subject::Serial, &log, Access::Append, &format!("log of serial port {index}"));
             b.out.sockets.serials.push(SerialSocket { serial: index, path, log });
             format!("socket,id={id},fd={fd},server=on,wait=off,logfile={name},logappend=on")

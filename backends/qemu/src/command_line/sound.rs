@@ -6,16 +6,16 @@ use crate::facts::BusKind;
 
 pub(super) fn add(b: &mut Builder<'_>) {
     let sounds = &b.configuration().sounds;
+    let driver = if sounds.is_empty() { "none".to_owned() } else { server(b) };
+    // Boards with sound of their own do not start without being told who listens; they use only this.
+    if b.emulator().default_audio {
+        let own = sounds.iter().any(|sound| sound.hardware == "screamer");
+        b.option(Subject::Sound, "-audio", if own { driver.as_str() } else { "none" });
+    }
     if sounds.is_empty() {
-        // Boards with sound of their own do not start without being told that nobody listens.
-        if b.emulator().default_audio {
-            b.option(Subject::Sound, "-audio", "none");
-        }
         return;
     }
-    let driver = server(b);
-    let option = if b.emulator().default_audio { "-audio" } else { "-audiodev" };
-    b.option(Subject::Sound, option, format!("{driver},id=audio0"));
+    b.option(Subject::Sound, "-audiodev", format!("{driver},id=audio0"));
     for (index, sound) in sounds.iter().enumerate() {
         card(b, &format!("Sound[{index}].Hardware"), index, &sound.hardware);
     }
@@ -65,6 +65,11 @@ fn card(b: &mut Builder<'_>, key: &str, index: usize, hardware: &str) {
         _ => {
             if !b.exists(key, hardware) {
                 return;
+            }
+            // Boards without the classic DMA controllers; cards of their time need those.
+            if matches!(hardware, "sb16" | "gus" | "cs4231a") && b.request.board.is_some_and(|board| !board.devices.contains("i8257")) {
+                let target = b.target();
+                return b.fixed(key, format!("the machine {target} has no ISA DMA for {hardware}; left out"));
             }
             if let Err(kind) = b.fits(hardware) {
                 let target = b.target();

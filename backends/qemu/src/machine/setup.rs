@@ -1,0 +1,113 @@
+//! From a bundle to a command line: facts, images, plan.
+
+use super::images;
+use crate::command_line::{self, CommandLine, Options, Paths, Request};
+use crate::facts::accelerator::{self, Wish};
+use crate::facts::{self, Board, Decision, Emulator, Host};
+use bundle::qemu::Configuration;
+use bundle::registry::Entry;
+use bundle::{Level, Problem};
+use machine::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+
+/// Everything that a machine needs to know before it can be planned.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The bundle, absolute.
+    pub bundle: PathBuf,
+    /// Its configuration.
+    pub configuration: Configuration,
+    /// What this computer knows about it: inserted media, the shared folder.
+    pub entry: Entry,
+    /// Where the sockets of this run are, and what QEMU may write besides the bundle.
+    pub runtime: PathBuf,
+    /// Where logs go.
+    pub logs: PathBuf,
+    /// Where the overlays of a disposable run go; removed at its end.
+    pub scratch: PathBuf,
+    /// What was found out about the installed QEMU.
+    pub cache: PathBuf,
+    /// Where QEMU is looked for before the `PATH`.
+    pub directories: Vec<PathBuf>,
+}
+
+/// A machine that could be launched.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The command line.
+    pub command_line: CommandLine,
+    /// What executes the guest.
+    pub accelerator: Decision,
+    /// Media that were to be in a drive and cannot be, and the like.
+    pub warnings: Vec<String>,
+}
+
+impl Setup {
+    /// Plans the machine. `record` allows writing down the formats of images that are seen for the first time; only who holds the
+    /// bundle's lock may. `progress` hears of what takes long.
+    ///
+    /// # Errors
+    /// Every problem of the configuration at once; a missing emulator; images that cannot be used.
+    pub async fn plan(&self, options: Options, record: bool, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Plan> {
+        let configuration = &self.configuration;
+        let invalid: Vec<Problem> = bundle::Configuration::Qemu(configuration.clone()).validate();
+        if invalid.iter().any(Problem::is_fatal) {
+            return Err(refusal(&invalid));
+        }
+        let architecture = configuration.system.architecture;
+        let program = facts::find(architecture, &self.directories).map_err(|error| missing(&error))?;
+        progress("Asking QEMU what it can do");
+        let emulator = Emulator::find(&program, Some(&self.cache)).await.map_err(|error| missing(&error))?;
+        let host = Host::gather(&self.directories);
+        let wish = Wish {
+            hypervisor: configuration.qemu.hypervisor,
+            architecture,
+            machine: &command_line::machine_argument(configuration),
+            cpu: &configuration.system.cpu,
+        };
+        progress("Trying the accelerator");
+        let accelerator = accelerator::decide(&emulator, &host, &wish, Some(&self.cache)).await;
+        let probe = command_line::probe(configuration, &emulator, &accelerator);
+        let board = Board::find(&emulator, probe, Some(&self.cache)).await.map_err(|error| missing(&error))?;
+        let resolved = images::resolve(self, record)?;
+        let paths =
+            Paths { data: self.bundle.join("Data"), runtime: self.runtime.clone(), scratch: self.scratch.clone(), logs: self.logs.clone() };
+        let shared = self.entry.shared_directories.first().map(|folder| folder.path.as_path());
+        let request = Request {
+            configuration,
+            emulator: &emulator,
+            board: Some(&board),
+            host: &host,
+            accelerator: &accelerator,
+            paths: &paths,
+            images: &resolved.images,
+            shared_directory: shared,
+            options,
+        };
+        let command_line = command_line::build(&request).map_err(|problems| refusal(&problems))?;
+        Ok(Plan { command_line, accelerator, warnings: resolved.warnings })
+    }
+}
+
+fn missing(error: &facts::Error) -> Error {
+    let kind = match error {
+        facts::Error::NotInstalled { .. } | facts::Error::Unsuitable { .. } => ErrorKind::Missing,
+        facts::Error::Silent { .. } => ErrorKind::Timeout,
+        _ => ErrorKind::Backend,
+    };
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    let refused = Error::new(kind, error.to_string());
+    match source {
+        Some(source) => refused.with_source(source),
+        None => refused,
+    }
+}
+
+/// One error for all problems: the fatal ones with their key paths, and the first advice.
+pub fn refusal(problems: &[Problem]) -> Error {
+    let fatal: Vec<&Problem> = problems.iter().filter(|problem| problem.level == Level::Fatal).collect();
+    let lines: Vec<String> = fatal.iter().map(|problem| format!("{}: {}", problem.key_path, problem.message)).collect();
+    let error = Error::new(ErrorKind::Configuration, "The machine cannot be started as it is configured").with_source(lines.join("; "));
+    let hints: Vec<&str> = fatal.iter().filter_map(|problem| problem.hint.as_deref()).collect();
+    if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
+}

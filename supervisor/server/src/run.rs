@@ -1,0 +1,364 @@
+//! The life of a supervisor, from taking the locks to recording how the machine ended.
+//!
+//! 1. Leave the session of whoever started it; take the machine's runtime folder and lock it: one supervisor per machine.
+//! 2. Lock the bundle. Where another holds it while nobody supervises, a QEMU runs on alone: that is for [`adopt`].
+//! 3. Read the bundle, serve the API, start the machine, say so on standard output.
+//! 4. Wait for the ending; write it down; leave nothing behind.
+
+use crate::api;
+use crate::console::{Console, REPLAY};
+use crate::logs;
+use crate::session::{MediaRecord, Session, now};
+use crate::settings::Settings;
+use backend_qemu::machine::{FORMAT_KEY, QemuMachine, Setup, Supervision};
+use bundle::registry::{HostFile, Registry};
+use bundle::{Bundle, BundleLock, Configuration, LockError};
+use futures::StreamExt;
+use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine};
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use supervisor_api::wire::{Failure, LastRun, StartMessage};
+use supervisor_api::{Places, Runtime};
+use tokio::net::UnixListener;
+use uuid::Uuid;
+
+/// Starts the machine in a bundle and supervises it until it ends.
+pub async fn start(bundle: &Path, options: StartOptions) -> ExitCode {
+    let report = Report::default();
+    match Supervisor::prepare(bundle) {
+        Ok(supervisor) => supervisor.start(options, report).await,
+        Err(error) => report.failed(&error),
+    }
+}
+
+/// Takes over a machine whose supervisor died.
+pub async fn adopt(bundle: &Path) -> ExitCode {
+    let report = Report::default();
+    match Supervisor::prepare(bundle) {
+        Ok(supervisor) => supervisor.adopt(report).await,
+        Err(error) => report.failed(&error),
+    }
+}
+
+/// What is said on standard output until the machine runs, or does not. Then the output is closed: whoever waited is free to go.
+#[derive(Clone, Default)]
+struct Report {
+    closed: Arc<Mutex<bool>>,
+}
+
+impl Report {
+    fn say(&self, message: &StartMessage) {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*closed {
+            let line = serde_json::to_string(message).unwrap_or_default();
+            // Nobody may listen any more, which is no reason to stop.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    fn close(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stdout(&null);
+        }
+    }
+
+    fn failed(&self, error: &Error) -> ExitCode {
+        tracing::error!("{}", error.chain());
+        self.say(&StartMessage::Failed(Failure::from(error)));
+        ExitCode::FAILURE
+    }
+}
+
+/// What a supervisor holds before and while its machine runs.
+struct Supervisor {
+    bundle: PathBuf,
+    id: String,
+    places: Places,
+    runtime: Runtime,
+    /// Locked as long as this process lives.
+    _own: File,
+}
+
+impl Supervisor {
+    fn prepare(bundle: &Path) -> Result<Self> {
+        // A closing terminal must not reach the machine. Fails only where this is a session of its own already.
+        let _ = rustix::process::setsid();
+        let bundle = bundle.canonicalize().map_err(|error| file("find the bundle", bundle, error))?;
+        let places = Places::from_environment().map_err(|error| Error::new(ErrorKind::File, error.to_string()))?;
+        let id = bundle::bundle_id(&bundle).map_err(|error| file("identify the bundle", &bundle, error))?;
+        let runtime = places.runtime_of(&id);
+        runtime.create().map_err(|error| {
+            let message = error.to_string();
+            let failed = Error::new(ErrorKind::File, message);
+            match std::error::Error::source(&error) {
+                Some(source) => failed.with_source(source.to_string()),
+                None => failed,
+            }
+        })?;
+        let own = File::create(runtime.lock()).map_err(|error| file("make", &runtime.lock(), error))?;
+        rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Error::new(ErrorKind::WrongState, "The machine is already running"))?;
+        Ok(Self { bundle, id, places, runtime, _own: own })
+    }
+
+    async fn start(self, options: StartOptions, report: Report) -> ExitCode {
+        let prepared = async {
+            let lock = self.lock_bundle()?;
+            self.clean();
+            logs::rotate(&self.logs()).map_err(|error| file("make room for logs in", &self.logs(), error))?;
+            let progress = report.clone();
+            let (setup, supervision) = self.describe(lock)?;
+            let machine = QemuMachine::new(
+                setup,
+                supervision,
+                Box::new(move |message| progress.say(&StartMessage::Progress { message: message.into() })),
+            );
+            let events = machine.events();
+            let session = self.serve(machine.clone(), options, None).await?;
+            Ok::<_, Error>((machine, events, session))
+        };
+        let (machine, events, session) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => return report.failed(&error),
+        };
+        report.say(&StartMessage::Accepted);
+        if let Err(error) = machine.start(options).await {
+            let code = report.failed(&error);
+            self.record_end(&session, &Ending::new(machine::EndReason::StartFailed, error.chain()));
+            self.clean();
+            return code;
+        }
+        if let Err(error) = self.attach_consoles(&machine, &[]).await {
+            tracing::error!("{}", error.chain());
+        }
+        report.say(&StartMessage::Running);
+        report.close();
+        self.until_the_end(session, events).await
+    }
+
+    async fn adopt(self, report: Report) -> ExitCode {
+        let adopted = async {
+            // Held by the QEMU that runs on; where nobody holds it there is nothing to adopt.
+            let lock = match BundleLock::acquire(&self.bundle) {
+                Err(LockError::Held { .. }) => self.open_bundle_folder()?,
+                Ok(_) => return Err(Error::new(ErrorKind::WrongState, "The machine is not running")),
+                Err(error) => return Err(Error::new(ErrorKind::File, error.to_string())),
+            };
+            let (setup, supervision) = self.describe(lock)?;
+            let (machine, record) = QemuMachine::adopt(setup, supervision).await?;
+            let events = machine.events();
+            let _ = std::fs::remove_file(self.runtime.api_socket());
+            let session = self.serve(machine.clone(), record.options, Some(record.started_at)).await?;
+            let said: Vec<Vec<u8>> = machine.console_logs().iter().map(|log| logs::tail(log, REPLAY as u64)).collect();
+            self.attach_consoles(&machine, &said).await?;
+            Ok((events, session))
+        };
+        match adopted.await {
+            Ok((events, session)) => {
+                tracing::info!("Took over a running machine");
+                report.say(&StartMessage::Accepted);
+                report.say(&StartMessage::Running);
+                report.close();
+                self.until_the_end(session, events).await
+            }
+            Err(error) => report.failed(&error),
+        }
+    }
+
+    /// A descriptor in the lock's place: what is adopted holds the lock itself.
+    fn open_bundle_folder(&self) -> Result<std::os::fd::OwnedFd> {
+        File::open(&self.bundle).map(Into::into).map_err(|error| file("open the bundle", &self.bundle, error))
+    }
+
+    fn lock_bundle(&self) -> Result<std::os::fd::OwnedFd> {
+        match BundleLock::acquire(&self.bundle) {
+            Ok(lock) => Ok(lock.into_fd()),
+            Err(LockError::Held { .. }) if self.runtime.backend_record().exists() => {
+                Err(Error::new(ErrorKind::WrongState, "The machine is already running, without a supervisor")
+                    .with_hint("`viv status` takes it over"))
+            }
+            Err(LockError::Held { .. }) => Err(Error::new(ErrorKind::WrongState, "The machine is in use by another program")
+                .with_hint("it is being changed, cloned or exported; try again when that is done")),
+            Err(error) => Err(Error::new(ErrorKind::File, error.to_string())),
+        }
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.places.logs_of(&self.id)
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::new(self.places.registry())
+    }
+
+    fn describe(&self, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
+        let setup = setup(&self.bundle, &self.id, &self.places, &self.runtime)?;
+        let launcher = sandbox::find_launcher().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
+        let settings = Settings::read(&self.places.state);
+        let record = self.runtime.backend_record();
+        Ok((setup, Supervision { launcher, landlock: settings.landlock, record, lock }))
+    }
+
+    async fn serve(&self, machine: QemuMachine, options: StartOptions, started_at: Option<u64>) -> Result<Arc<Session>> {
+        let socket = self.runtime.api_socket();
+        let listener = UnixListener::bind(&socket).map_err(|error| file("listen on", &socket, error))?;
+        let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid };
+        let machine: Arc<dyn VirtualMachine> = Arc::new(machine);
+        let session = Arc::new(Session::new(machine, Box::new(media), self.bundle.clone(), options, started_at, Vec::new()));
+        let router = api::router(session.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        if let Err(error) = logs::keep_bounded(&self.logs()) {
+            tracing::warn!(%error, "The logs of this run can grow without bound");
+        }
+        Ok(session)
+    }
+
+    async fn attach_consoles(&self, machine: &QemuMachine, said: &[Vec<u8>]) -> Result<()> {
+        for console in machine.consoles() {
+            let stream = machine.open_console(console.index).await?;
+            let before = said.get(console.index).map(Vec::as_slice).unwrap_or_default();
+            let socket = self.runtime.console_socket(console.index);
+            let _ = std::fs::remove_file(&socket);
+            Console::attach(stream, before).serve(&socket).map_err(|error| file("listen on", &socket, error))?;
+        }
+        Ok(())
+    }
+
+    async fn until_the_end(self, session: Arc<Session>, mut events: EventStream) -> ExitCode {
+        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+        let ending = loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Event::Ended { ending }) => break ending,
+                    Some(event) => tracing::info!(?event, "event"),
+                    None => return ExitCode::FAILURE,
+                },
+                () = hung_up(&mut hangup) => tracing::info!("Whoever started this has gone; the machine runs on"),
+            }
+        };
+        self.record_end(&session, &ending);
+        self.clean();
+        // The last item of the event stream must reach who listens before the process is gone.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        ExitCode::SUCCESS
+    }
+
+    fn record_end(&self, session: &Session, ending: &Ending) {
+        let run = LastRun { started_at: Some(session.started_at()), ended_at: now(), ending: ending.clone() };
+        let path = self.places.last_run_of(&self.id);
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let temporary = path.with_extension("new");
+            std::fs::write(&temporary, serde_json::to_vec_pretty(&run)?)?;
+            std::fs::rename(&temporary, &path)
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, "Cannot record how the machine ended");
+        }
+        // Backup programs look at the folder's time to see that the machine has changed.
+        if !session.status().options.disposable
+            && let Ok(folder) = File::open(&self.bundle)
+        {
+            let _ = folder.set_modified(std::time::SystemTime::now());
+        }
+    }
+
+    /// Removes what only a running machine needs. The lock file stays: removing it would let two supervisors lock two files.
+    fn clean(&self) {
+        let _ = std::fs::remove_file(self.runtime.backend_record());
+        let _ = std::fs::remove_dir_all(scratch(&self.places, &self.id));
+        for folder in [self.runtime.path().to_path_buf(), self.runtime.backend()] {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(std::result::Result::ok) {
+                let is_lock = entry.path() == self.runtime.lock();
+                if !is_lock && entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+}
+
+async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn scratch(places: &Places, id: &str) -> PathBuf {
+    places.cache.join("disposable").join(id)
+}
+
+/// What the backend needs to know of a bundle.
+///
+/// # Errors
+/// A bundle that cannot be read, or of a kind that this computer cannot run.
+pub fn setup(bundle: &Path, id: &str, places: &Places, runtime: &Runtime) -> Result<Setup> {
+    let opened = Bundle::open(bundle).map_err(|error| {
+        let failed = Error::new(ErrorKind::Configuration, error.to_string());
+        match std::error::Error::source(&error) {
+            Some(source) => failed.with_source(source.to_string()),
+            None => failed,
+        }
+        .with_hint("`viv inspect` names every problem")
+    })?;
+    let Configuration::Qemu(configuration) = opened.configuration else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "The machine is made for Apple's Virtualization framework, which cannot be run here yet",
+        )
+        .with_hint("make a machine with `viv create --backend qemu` and import its disk"));
+    };
+    let (entry, problems) = Registry::new(places.registry())
+        .read(configuration.information.uuid)
+        .map_err(|error| file("read the registry in", &places.registry(), error))?;
+    for problem in problems {
+        tracing::warn!("{}: {}", problem.key_path, problem.message);
+    }
+    Ok(Setup {
+        bundle: bundle.to_path_buf(),
+        configuration,
+        entry,
+        runtime: runtime.backend(),
+        logs: places.logs_of(id),
+        scratch: scratch(places, id),
+        cache: places.cache.clone(),
+        directories: std::env::var_os("VIVARIUM_QEMU_PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+    })
+}
+
+/// Media are remembered in the registry, so that they are there at the next start.
+struct RememberedMedia {
+    registry: Registry,
+    uuid: Uuid,
+}
+
+impl MediaRecord for RememberedMedia {
+    fn record(&self, drive: &str, medium: Option<&Medium>) {
+        let changed = self.registry.update(self.uuid, |entry| {
+            match medium {
+                Some(medium) => {
+                    let mut file = HostFile::new(medium.path.clone(), medium.read_only);
+                    if let Some(format) = File::open(&medium.path).ok().and_then(|file| backend_qemu::machine::format_of(&file)) {
+                        file.extra.insert(FORMAT_KEY.into(), format.into());
+                    }
+                    entry.external_drives.insert(drive.into(), file);
+                }
+                None => {
+                    entry.external_drives.remove(drive);
+                }
+            };
+        });
+        if let Err(error) = changed {
+            tracing::warn!(%error, drive, "The medium will not be there at the next start");
+        }
+    }
+}
+
+fn file(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::File, format!("Cannot {what} {}", path.display())).with_source(error)
+}

@@ -1,0 +1,66 @@
+//! What a person has decided for this computer: `settings.json` in the state folder, and the environment over it.
+//!
+//! ```json
+//! { "landlock": "require" }
+//! ```
+//!
+//! `landlock` (or `VIVARIUM_LANDLOCK`): `require` refuses to start machines where the kernel has no Landlock, `best-effort` (the default)
+//! starts them and says so in `viv status` and `viv doctor`, `off` does without for debugging.
+
+use sandbox::Requirement;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What to do where the kernel has no Landlock.
+    pub landlock: Requirement,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    landlock: Option<String>,
+}
+
+impl Settings {
+    /// Reads them. What cannot be understood is said and taken as the default.
+    pub fn read(state: &Path) -> Self {
+        let path = state.join("settings.json");
+        let file = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(%error, path = %path.display(), "The settings cannot be understood");
+                File::default()
+            }),
+            Err(_) => File::default(),
+        };
+        let word = std::env::var("VIVARIUM_LANDLOCK").ok().filter(|word| !word.is_empty()).or(file.landlock);
+        Self { landlock: requirement(word.as_deref()) }
+    }
+}
+
+fn requirement(word: Option<&str>) -> Requirement {
+    match word {
+        Some("require") => Requirement::Require,
+        Some("off") => Requirement::Off,
+        Some("best-effort") | None => Requirement::BestEffort,
+        Some(other) => {
+            // The safe side of what somebody meant to set.
+            tracing::warn!("The setting landlock is {other:?}; require, best-effort and off are known. Taken as require");
+            Requirement::Require
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_strict() {
+        assert_eq!(requirement(None), Requirement::BestEffort);
+        assert_eq!(requirement(Some("require")), Requirement::Require);
+        assert_eq!(requirement(Some("offf")), Requirement::Require);
+    }
+}
