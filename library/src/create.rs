@@ -7,7 +7,7 @@ use bundle::registry::HostFile;
 use bundle::{CONFIGURATION_FILE, Configuration, DATA_FOLDER, bundle_file_name};
 
 use crate::staging::Part;
-use crate::{CreateSpec, Error, ErrorKind, Job, Library, Made, Result, create_plan, drive_new, files, images};
+use crate::{CreateSpec, Error, ErrorKind, Job, Library, Made, Result, create_plan, drive_new, files, images, media};
 
 impl Library {
     /// Makes a machine in the library's own folder.
@@ -71,7 +71,7 @@ impl Library {
                     name.clone_into(&mut entry.name);
                     entry.package = Some(HostFile::new(library.places().machines.join(bundle_file_name(&name)), false));
                     for (drive, medium, read_only) in media {
-                        entry.external_drives.insert(drive, HostFile::new(medium, read_only));
+                        entry.external_drives.insert(drive, media::host_file(&medium, read_only));
                     }
                 });
                 remembered.map_err(|error| Error::io("Cannot remember what is in the drives", error))?;

@@ -9,6 +9,7 @@ use bundle::{Architecture, Configuration, Problem, apple, qemu};
 
 use crate::{
     BackendChoice, BootFileKind, CreateSpec, DiskSpec, DriveSpec, Firmware, NetworkSpec, Os, RemovableKind, arguments, files, host, images,
+    media,
 };
 
 const GIB: u64 = 1 << 30;
@@ -59,7 +60,7 @@ pub(crate) fn problems(spec: &CreateSpec) -> Vec<Problem> {
         }
     }
     for path in &spec.isos {
-        if let Some(message) = not_a_file(path) {
+        if let Some(message) = media::wrong_with(path) {
             wrong("iso", message);
         }
     }

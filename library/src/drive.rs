@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use bundle::registry::HostFile;
 use bundle::{Bundle, Configuration, DATA_FOLDER, FileName};
 use disk_image::{Convert, Repair};
 
@@ -11,7 +10,7 @@ use crate::delete::to_trash;
 use crate::edit::{open, refuse};
 use crate::{
     CheckReport, DiskFormat, DriveInfo, DriveSpec, Error, ErrorKind, ImageFate, Job, Library, Machine, Result, drive_new, files, images,
-    transfer,
+    media, transfer,
 };
 
 /// A drive is named by its identifier, the beginning of it, or its place in the list counted from 0. Everything that changes refuses while the
@@ -59,7 +58,7 @@ impl Library {
                 images::record(bundle.path(), |images| images.set_format(&file.name, format.driver()))?;
             }
             if let Some(medium) = &new.medium {
-                self.remember_medium(bundle.configuration.uuid(), machine, &new.id, Some(HostFile::new(medium, new.read_only)))?;
+                self.remember_medium(bundle.configuration.uuid(), machine, &new.id, Some(media::host_file(medium, new.read_only)))?;
             }
             let (outcome, _) = self.edit_locked(machine, |configuration| (new.apply)(configuration))?;
             Ok(outcome)

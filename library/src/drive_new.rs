@@ -6,7 +6,7 @@ use bundle::qemu::{Drive, DriveInterface, ImageType};
 use bundle::{Configuration, FileName, apple, random_identifier, tables};
 use disk_image::Format;
 
-use crate::{BootFileKind, DiskFormat, DiskSpec, DriveSpec, Error, ErrorKind, Job, RemovableKind, Result, files, images, transfer};
+use crate::{BootFileKind, DiskFormat, DiskSpec, DriveSpec, Error, ErrorKind, Job, RemovableKind, Result, files, images, media, transfer};
 
 /// A change of a configuration.
 type Apply = dyn Fn(&mut Configuration) -> Result<()> + Send + Sync;
@@ -111,9 +111,9 @@ fn plan_removable(
     }
     let medium = medium.map(|path| files::absolute(&path));
     if let Some(path) = &medium
-        && !std::fs::metadata(path).map_err(|error| Error::io(format!("Cannot open {}", path.display()), error))?.is_file()
+        && let Some(wrong) = media::wrong_with(path)
     {
-        return Err(Error::new(ErrorKind::Invalid, format!("Not a file: {}", path.display())));
+        return Err(Error::new(if path.exists() { ErrorKind::Invalid } else { ErrorKind::NotFound }, wrong));
     }
     let read_only = kind == RemovableKind::Cd;
     let drive_id = id.clone();

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use crate::running::from_client;
 use crate::{DriveInfo, Error, ErrorKind, Library, Machine, Result, files};
 
+/// Key in a registry file's further members by which the backend finds the format of a medium.
+const FORMAT_KEY: &str = "Format";
+
 impl Library {
     /// Puts a medium into a removable drive. `drive` is its identifier, the beginning of it, or its place in the list of drives counted from 0.
     /// A running machine gets it at once; it stays there over restarts.
@@ -18,18 +21,16 @@ impl Library {
     pub async fn insert(&self, machine: &Machine, drive: &str, medium: &Path, read_only: bool) -> Result<()> {
         let (uuid, drive) = self.removable(machine, drive)?;
         let path = files::absolute(medium);
-        match std::fs::metadata(&path) {
-            Ok(data) if data.is_dir() => {
-                return Err(Error::new(ErrorKind::Invalid, format!("A folder cannot be inserted: {}", path.display())));
-            }
-            Ok(_) => {}
-            Err(error) => return Err(Error::io(format!("Cannot open {}", path.display()), error)),
+        if let Some(wrong) = wrong_with(&path) {
+            let kind = if path.exists() { ErrorKind::Invalid } else { ErrorKind::NotFound };
+            return Err(Error::new(kind, wrong));
         }
         let read_only = read_only || drive.read_only;
         if let Some(client) = self.client(machine).await? {
-            client.insert(&drive.id, path.clone(), read_only).await.map_err(from_client)?;
+            // Its supervisor remembers what is in it.
+            return client.insert(&drive.id, path, read_only).await.map_err(from_client);
         }
-        self.remember_medium(uuid, machine, &drive.id, Some(HostFile::new(path, read_only)))
+        self.remember_medium(uuid, machine, &drive.id, Some(host_file(&path, read_only)))
     }
 
     /// Takes the medium out of a removable drive, named as for [`Library::insert`]. Without `force`, a guest that has locked the tray is
@@ -40,7 +41,7 @@ impl Library {
     pub async fn eject(&self, machine: &Machine, drive: &str, force: bool) -> Result<()> {
         let (uuid, drive) = self.removable(machine, drive)?;
         if let Some(client) = self.client(machine).await? {
-            client.eject(&drive.id, force).await.map_err(from_client)?;
+            return client.eject(&drive.id, force).await.map_err(from_client);
         }
         self.remember_medium(uuid, machine, &drive.id, None)
     }
@@ -55,7 +56,6 @@ impl Library {
         Err(Error::new(ErrorKind::Unsupported, message).with_hint("Only removable drives take other media"))
     }
 
-    /// A supervisor that writes the same finds it already there.
     pub(crate) fn remember_medium(&self, uuid: Uuid, machine: &Machine, drive: &str, medium: Option<HostFile>) -> Result<()> {
         let updated = self.registry().update(uuid, |entry| {
             machine.name.clone_into(&mut entry.name);
@@ -66,5 +66,28 @@ impl Library {
             }
         });
         updated.map_err(|error| Error::io(format!("Cannot remember what is in drive {drive} of \"{}\"", machine.name), error))
+    }
+}
+
+/// A medium as the registry holds it, with the format that it has now: a guest could write another one's header into it.
+pub(crate) fn host_file(path: &Path, read_only: bool) -> HostFile {
+    let mut file = HostFile::new(path, read_only);
+    if let Some(format) = std::fs::File::open(path).ok().filter(is_regular).and_then(|file| disk_image::probe(&file).ok()) {
+        file.extra.insert(FORMAT_KEY.to_owned(), format.driver().into());
+    }
+    file
+}
+
+fn is_regular(file: &std::fs::File) -> bool {
+    file.metadata().is_ok_and(|data| data.is_file())
+}
+
+/// What is wrong with a medium: it may be a file or a block device, such as an optical drive.
+pub(crate) fn wrong_with(path: &Path) -> Option<String> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::metadata(path) {
+        Ok(data) if data.is_file() || data.file_type().is_block_device() => None,
+        Ok(_) => Some(format!("Neither a file nor a block device: {}", path.display())),
+        Err(error) => Some(format!("Cannot open: {error}: {}", path.display())),
     }
 }

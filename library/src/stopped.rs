@@ -17,18 +17,20 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
     let (backend, consoles, displays, drives) = match configuration {
         Configuration::Qemu(qemu) => (
             BackendKind::Qemu,
-            qemu.serials.iter().enumerate().filter(|(_, serial)| serial.mode == SerialMode::Terminal).map(|(index, _)| index).collect(),
+            qemu.serials.iter().enumerate().filter(|(_, serial)| serial.mode == SerialMode::Terminal).map(|(place, _)| place).collect(),
             qemu.displays.iter().map(|display| display.hardware.clone()).collect(),
             qemu.drives
                 .iter()
-                .filter(|drive| !is_boot_file(drive.image_type))
-                .map(|drive| Drive {
-                    id: drive.identifier.clone(),
-                    kind: kind(drive.image_type, drive.interface),
-                    interface: drive.interface.as_str().to_owned(),
-                    removable: drive.is_external(),
-                    read_only: drive.read_only,
-                    medium: image(&bundle, drive.image_name.as_ref()).or_else(|| medium(&drive.identifier)),
+                .filter_map(|drive| {
+                    let kind = kind(drive.image_type, drive.interface)?;
+                    Some(Drive {
+                        id: drive.identifier.clone(),
+                        kind,
+                        interface: drive.interface.as_str().to_owned(),
+                        removable: drive.is_external() && kind != DriveKind::Other,
+                        read_only: drive.read_only || kind == DriveKind::Cd,
+                        medium: image(&bundle, drive.image_name.as_ref()).or_else(|| medium(&drive.identifier)),
+                    })
                 })
                 .collect(),
         ),
@@ -64,7 +66,11 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
         options: StartOptions::default(),
         started_at: None,
         adopted: false,
-        consoles: consoles.into_iter().map(|index| Console { index, label: format!("Serial port {}", index + 1) }).collect(),
+        consoles: consoles
+            .into_iter()
+            .enumerate()
+            .map(|(index, place)| Console { index, label: format!("Serial port {}", place + 1) })
+            .collect(),
         displays: displays.into_iter().enumerate().map(|(index, device)| Display { index, device }).collect(),
         drives,
         warnings: Vec::new(),
@@ -77,18 +83,14 @@ pub(crate) fn last_run(library: &Library, machine: &Machine) -> Option<LastRun> 
     library.read_last_run(&machine.id)
 }
 
-/// Whether the image is a file that the machine is booted with rather than a drive.
-pub(crate) const fn is_boot_file(image_type: ImageType) -> bool {
-    matches!(image_type, ImageType::Bios | ImageType::LinuxKernel | ImageType::LinuxInitrd | ImageType::LinuxDtb)
-}
-
-fn kind(image_type: ImageType, interface: DriveInterface) -> DriveKind {
-    match (image_type, interface) {
-        (_, DriveInterface::Floppy) => DriveKind::Floppy,
-        (ImageType::Cd, _) => DriveKind::Cd,
-        (ImageType::Disk, DriveInterface::PFlash | DriveInterface::Mtd | DriveInterface::Sd) => DriveKind::Other,
-        (ImageType::Disk, _) => DriveKind::Disk,
-        _ => DriveKind::Other,
+/// What a drive is to the guest; nothing to it is nothing here.
+const fn kind(image_type: ImageType, interface: DriveInterface) -> Option<DriveKind> {
+    match image_type {
+        ImageType::Disk if matches!(interface, DriveInterface::Floppy) => Some(DriveKind::Floppy),
+        ImageType::Disk => Some(DriveKind::Disk),
+        ImageType::Cd => Some(DriveKind::Cd),
+        ImageType::None => None,
+        ImageType::Bios | ImageType::LinuxKernel | ImageType::LinuxInitrd | ImageType::LinuxDtb => Some(DriveKind::Other),
     }
 }
 

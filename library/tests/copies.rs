@@ -204,7 +204,8 @@ fn only_the_bundle_is_taken_from_an_archive() {
 fn hostile_archives_are_refused_and_leave_nothing() {
     let home = Home::new();
     let configuration = good_configuration(&home);
-    let cases: [(&str, Vec<(&str, &[u8])>); 8] = [
+    type Case<'a> = (&'a str, Vec<(&'a str, &'a [u8])>);
+    let cases: [Case<'_>; 8] = [
         ("parent", vec![("X.utm/config.plist", &configuration), ("X.utm/../../evil", b"x")]),
         ("absolute", vec![("/tmp/evil.utm/config.plist", b"x")]),
         ("backslash", vec![("X.utm/config.plist", &configuration), ("X.utm\\..\\evil", b"x")]),
@@ -325,15 +326,14 @@ fn cancelling_in_the_middle_leaves_nothing() {
     let cancelling = || {
         let cancel = Cancel::new();
         let (switch, heard) = (cancel.clone(), Arc::new(AtomicUsize::new(0)));
-        let job = Job::new(
+        Job::new(
             move |_| {
                 if heard.fetch_add(1, Ordering::SeqCst) == 1 {
                     switch.cancel();
                 }
             },
             cancel,
-        );
-        job
+        )
     };
     let image = home.folder.path().join("big.img");
     fs::write(&image, vec![1; 40 << 20]).unwrap();

@@ -141,7 +141,7 @@ fn a_folder_that_cannot_be_read_is_unavailable() {
     }
     let home = Home::new();
     let made = run(home.machine("Closed"));
-    fs::set_permissions(&made.machine.path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&made.machine.path, fs::Permissions::from_mode(0o000)).unwrap();
     let listed = home.library.machines().remove(0);
     fs::set_permissions(&made.machine.path, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(listed.condition, Condition::Unavailable(_)), "{listed:?}");

@@ -83,8 +83,8 @@ fn a_kernel_is_copied_and_its_command_line_stays_whole() {
     fs::write(&kernel, "kernel").unwrap();
     fs::write(&initrd, "initrd").unwrap();
     let spec = CreateSpec {
-        kernel: Some(kernel.clone()),
-        initrd: Some(initrd.clone()),
+        kernel: Some(kernel),
+        initrd: Some(initrd),
         append: Some("console=ttyS0 quiet".to_owned()),
         disks: None,
         display: Some(false),
