@@ -292,6 +292,13 @@ fn virtio(b: &mut Builder<'_>, candidate: &Candidate<'_>) -> Device {
 }
 
 fn usb(b: &mut Builder<'_>, candidate: &Candidate<'_>) -> Device {
+    // See the keyboard: each controller has one port, and it is taken.
+    if b.request.board.is_some_and(|board| board.devices.contains("usb-chipidea")) {
+        let target = b.target();
+        let problem = Problem::fatal(format!("{}.Interface", candidate.key), format!("the USB ports of the machine {target} are taken"));
+        b.report(problem.with_hint(suggestion(b)));
+        return None;
+    }
     let bus = b.usb_bus.clone().or_else(|| b.bus_name(BusKind::Usb)).unwrap_or_else(|| "usb-bus.0".to_owned());
     if candidate.cd {
         // A CD cannot be made by usb-storage from a node; the bridge with its drive is the same to the guest.
@@ -326,7 +333,9 @@ fn board_drive(b: &mut Builder<'_>, candidate: &Candidate<'_>, interface: &str, 
     let key = format!("{}.Interface", candidate.key);
     let target = b.target();
     for (name, kind) in [("sd", BusKind::Sd), ("floppy", BusKind::Floppy)] {
-        if interface == name && !b.has_bus(kind) {
+        // Those boards have slots that no drive reaches.
+        let closed = interface == "sd" && target.starts_with("ast2700");
+        if interface == name && (closed || !b.has_bus(kind)) {
             let problem = Problem::fatal(key, format!("the machine {target} has no {} drive", kind.name()));
             return b.report(problem.with_hint(suggestion(b)));
         }
