@@ -4,7 +4,9 @@ use plist::{Dictionary, Value};
 use uuid::Uuid;
 
 use crate::architecture::Architecture;
+use crate::fields::parse_uuid;
 use crate::information::Information;
+use crate::legacy::identity::Identity;
 use crate::problem::{Findings, Level, Problem, ReadError, printable};
 use crate::schema::{Schema, Section, closest, type_name};
 use crate::{apple, legacy, qemu, tables, tree};
@@ -65,6 +67,7 @@ impl Configuration {
             Err(error) => return Err(refused(Problem::fatal("", error.to_string()))),
         };
         let mut findings = Findings::default();
+        let root = with_identity(root, fallback_name, &mut findings);
         for (key, value) in &root {
             findings.within(key, |findings| tree::check_writable(value, findings));
         }
@@ -217,6 +220,24 @@ enum Backend {
     Qemu,
     Apple,
     Legacy,
+}
+
+/// A configuration whose UUID is a template's placeholder is a whole machine but for its identity: it gets one that follows from the file.
+/// UTM refuses such files.
+fn with_identity(mut root: Dictionary, fallback_name: &str, findings: &mut Findings) -> Dictionary {
+    let Some(Value::Dictionary(information)) = root.get("Information") else { return root };
+    let Some(Value::String(text)) = information.get("UUID") else { return root };
+    if parse_uuid(text).is_some() {
+        return root;
+    }
+    let shown = printable(text);
+    let uuid = Identity::new(&root, fallback_name).uuid("machine");
+    let problem = Problem::new(Level::Fixed, "Information.UUID", format!("`{shown}` is not a UUID; the machine has another one"));
+    findings.push(problem);
+    if let Some(Value::Dictionary(information)) = root.get_mut("Information") {
+        information.insert("UUID".to_owned(), Value::String(uuid.hyphenated().to_string().to_uppercase()));
+    }
+    root
 }
 
 fn backend_of(root: &Dictionary, findings: &mut Findings) -> Option<Backend> {

@@ -97,6 +97,11 @@ impl Field for String {
     }
 }
 
+/// Only the hyphenated form: `Uuid` itself also takes braces and URNs, which UTM does not.
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
+}
+
 impl Field for Uuid {
     const KIND: &'static Kind = &Kind::Uuid;
 
@@ -104,8 +109,7 @@ impl Field for Uuid {
         let Value::String(text) = value else {
             return expected("string", value, findings);
         };
-        // Only the hyphenated form: `Uuid` itself also takes braces and URNs, which UTM does not.
-        match Uuid::try_parse(text).ok().filter(|_| text.len() == 36) {
+        match parse_uuid(text) {
             Some(uuid) => Decoded::Value(uuid),
             None => {
                 let shown = crate::problem::printable(text);

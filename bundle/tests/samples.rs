@@ -71,6 +71,8 @@ fn assert_holds(saved: &Value, original: &Value, path: &Path) {
             assert_eq!(saved.len(), original.len(), "{}", path.display());
             saved.iter().zip(original).for_each(|(saved, original)| assert_holds(saved, original, path));
         }
+        // A placeholder that was replaced by an identity.
+        (Value::String(_), Value::String(original)) if original == "XXX_VM_ID" => {}
         (Value::String(saved), Value::String(original)) => assert!(saved.eq_ignore_ascii_case(original), "{}", path.display()),
         _ => assert_eq!(saved, original, "{}", path.display()),
     }

@@ -10,7 +10,7 @@ use uuid::{Builder, Uuid};
 
 /// Where identities follow from: a FNV-1a hash of the legacy file and the machine's name.
 #[derive(Clone, Copy)]
-pub(super) struct Identity(u128);
+pub(crate) struct Identity(u128);
 
 impl Identity {
     pub fn new(root: &Dictionary, name: &str) -> Self {

@@ -16,7 +16,7 @@
 mod apple;
 mod drives;
 mod files;
-mod identity;
+pub(crate) mod identity;
 mod networks;
 mod qemu;
 mod reader;
