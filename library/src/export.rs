@@ -1,16 +1,18 @@
 //! Giving a machine away.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bundle::bundle_file_name;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::staging::{self, Part};
-use crate::transfer::{self, ItemKind};
+use crate::transfer::{self, Item, ItemKind};
 use crate::{Error, ErrorKind, ExportFormat, Job, Library, Machine, Result, files};
 
 /// Bytes that are packed between two looks at the wish to cancel.
@@ -118,11 +120,78 @@ fn pack(source: &Path, folder: &str, target: &Path, job: &Job) -> Result<()> {
     let total: u64 = items.iter().map(|item| length(&item.kind)).sum();
     let failed = |error: io::Error| Error::io(format!("Cannot write {}", target.display()), error);
     let file = File::options().write(true).open(target).map_err(failed)?;
-    let mut zip = ZipWriter::new(io::BufWriter::with_capacity(STEP, file));
+    let abandoned = Rc::new(Cell::new(false));
+    let output = Output { file: io::BufWriter::with_capacity(STEP, file), abandoned: Rc::clone(&abandoned), at: 0, end: 0 };
+    let mut zip = ZipWriter::new(output);
+    let packed = pack_items(source, folder, &items, total, &mut zip, job, &failed);
+    if packed.is_err() {
+        abandoned.set(true);
+        return packed;
+    }
+    let mut output = zip.finish().map_err(|error| failed(error.into()))?;
+    output.flush().map_err(failed)
+}
+
+/// The file that is packed into. A writer that is dropped still completes its archive, and complains on standard error where it cannot: what
+/// is given up goes on as if all was well, and keeps nothing.
+struct Output {
+    file: io::BufWriter<File>,
+    abandoned: Rc<Cell<bool>>,
+    /// Where the next byte goes, and the end.
+    at: u64,
+    end: u64,
+}
+
+impl Output {
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>) -> io::Result<Option<T>> {
+        if self.abandoned.get() {
+            return Ok(None);
+        }
+        let result = work(&mut self.file);
+        self.abandoned.set(result.is_err());
+        result.map(Some)
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.attempt(|file| file.write(bytes))?.unwrap_or(bytes.len());
+        self.at = self.at.saturating_add(written as u64);
+        self.end = self.end.max(self.at);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt(Write::flush).map(drop)
+    }
+}
+
+impl Seek for Output {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let there = match to {
+            io::SeekFrom::Start(offset) => Some(offset),
+            io::SeekFrom::Current(distance) => self.at.checked_add_signed(distance),
+            io::SeekFrom::End(distance) => self.end.checked_add_signed(distance),
+        };
+        self.attempt(|file| file.seek(to))?;
+        self.at = there.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+fn pack_items<W: Write + Seek>(
+    source: &Path,
+    folder: &str,
+    items: &[Item],
+    total: u64,
+    zip: &mut ZipWriter<W>,
+    job: &Job,
+    failed: &dyn Fn(io::Error) -> Error,
+) -> Result<()> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).compression_level(Some(1)).large_file(true);
     zip.add_directory(format!("{folder}/"), options).map_err(|error| failed(error.into()))?;
     let mut done = 0;
-    for item in &items {
+    for item in items {
         job.check()?;
         let relative = item.relative.to_str().ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("A file name that is not UTF-8 cannot be packed: {}", item.relative.display()))
@@ -136,12 +205,11 @@ fn pack(source: &Path, folder: &str, target: &Path, job: &Job) -> Result<()> {
                     continue;
                 }
                 zip.start_file(name, options).map_err(|error| failed(error.into()))?;
-                pack_file(&path, &mut zip, &mut done, total, relative, job, &failed)?;
+                pack_file(&path, zip, &mut done, total, relative, job, failed)?;
             }
         }
     }
-    let mut file = zip.finish().map_err(|error| failed(error.into()))?;
-    file.flush().map_err(failed)
+    Ok(())
 }
 
 fn pack_file<W: Write + Seek>(

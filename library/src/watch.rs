@@ -304,7 +304,9 @@ impl Folders {
         let registered: Vec<PathBuf> = registered::read(places).into_iter().map(|entry| entry.path).collect();
         let mut wanted: HashSet<PathBuf> = [&places.machines, &places.state, &places.runtime].into_iter().cloned().collect();
         wanted.extend(machines.iter().filter(|machine| !machine.id.is_empty()).map(|machine| machine.path.clone()));
-        wanted.extend(registered.iter().filter_map(|path| path.ancestors().skip(1).find(|folder| folder.is_dir()).map(Path::to_path_buf)));
+        // Any folder above one may be renamed or removed, and then come back.
+        let above = registered.iter().flat_map(|path| path.ancestors().skip(1).filter(|folder| folder.parent().is_some()));
+        wanted.extend(above.filter(|folder| folder.is_dir()).map(Path::to_path_buf));
         for entry in std::fs::read_dir(&places.runtime).into_iter().flatten().flatten() {
             wanted.insert(entry.path());
         }

@@ -224,3 +224,24 @@ fn a_machine_of_an_old_format_is_found_and_brought_over_by_a_change() {
     assert_eq!(home.entries(), ["Modern.utm"]);
     assert_eq!(home.library.configuration(&renamed).unwrap().origin, bundle::Origin::V4);
 }
+
+#[test]
+fn a_bundle_that_may_not_be_written_is_read_and_refuses_changes() {
+    if rustix::process::getuid().is_root() {
+        eprintln!("skipped: root may write everything");
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    let machine = run(home.machine("Fixed")).machine;
+    fs::set_permissions(&machine.path, fs::Permissions::from_mode(0o555)).unwrap();
+    let refused = home.library.edit(&machine, |configuration| {
+        configuration.information_mut().notes = Some("x".into());
+        Ok(())
+    });
+    let clone = run(home.library.clone_machine(&machine, None, &Job::silent()));
+    fs::set_permissions(&machine.path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Io);
+    assert!(clone.unwrap().machine.summary().is_some());
+    assert_eq!(home.library.machines().len(), 2);
+}

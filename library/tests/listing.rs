@@ -149,7 +149,7 @@ fn a_folder_that_cannot_be_read_is_unavailable() {
 
 #[test]
 fn ten_thousand_bundles_are_all_listed() {
-    let home = Home::new();
+    let home = Home::in_memory();
     let made = run(home.machine("Original"));
     let text = fs::read_to_string(made.machine.path.join("config.plist")).unwrap();
     let uuid = made.machine.uuid.unwrap().to_string().to_uppercase();

@@ -15,7 +15,15 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::below(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory where that is possible: for what makes very many files.
+    pub fn in_memory() -> Self {
+        Self::below(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn below(folder: tempfile::TempDir) -> Self {
         let library = open(folder.path());
         Self { folder, library }
     }
