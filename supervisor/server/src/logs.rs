@@ -15,14 +15,17 @@ pub const LIMIT: u64 = 4 << 20;
 /// Runs that are kept besides the present one.
 const KEPT: usize = 3;
 
-/// Moves the logs of the last run aside.
+/// The supervisor's own log, which whoever starts it has opened already: it goes on over runs and is cut when it has grown.
+pub const OWN: &str = "supervisor.log";
+
+/// Moves the logs of the last run aside, but for [`OWN`].
 ///
 /// # Errors
 /// Where the folder cannot be made or read. A log that cannot be moved is appended to.
 pub fn rotate(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for name in names(folder)? {
-        shift(folder, &name);
+    for name in names(folder)?.iter().filter(|name| *name != OWN) {
+        shift(folder, name);
     }
     Ok(())
 }
@@ -108,7 +111,9 @@ mod tests {
         for run in 0..6 {
             rotate(folder.path()).unwrap();
             fs::write(folder.path().join("backend.log"), format!("run {run}")).unwrap();
+            fs::write(folder.path().join(OWN), format!("run {run}")).unwrap();
         }
+        assert!(!folder.path().join("supervisor.log.1").exists());
         let read = |name| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
         assert_eq!(read("backend.log"), "run 5");
         assert_eq!(read("backend.log.1"), "run 4");

@@ -10,7 +10,9 @@ use supervisor_api::{Client, ClientError};
 use tokio::net::UnixListener;
 
 #[derive(Clone, Default)]
-struct Recorded(Arc<Mutex<Vec<(String, Option<Medium>)>>>);
+struct Recorded(Arc<Mutex<Changes>>);
+
+type Changes = Vec<(String, Option<Medium>)>;
 
 impl MediaRecord for Recorded {
     fn record(&self, drive: &str, medium: Option<&Medium>) {

@@ -71,7 +71,9 @@ impl Evidence {
             Some(Exit::Code(code)) => format!("ended with status {code}"),
             Some(Exit::Unknown) | None => "is gone".into(),
         };
-        let said = self.last_lines().pop().map(|line| format!(": {line}")).unwrap_or_default();
+        // Who is killed says nothing about it; what it said last is about something else.
+        let killed = matches!(self.exit, Some(Exit::Signal(9)));
+        let said = self.last_lines().pop().filter(|_| !killed).map(|line| format!(": {line}")).unwrap_or_default();
         if self.started {
             (EndReason::BackendDied, format!("QEMU {how}{said}"))
         } else {

@@ -45,7 +45,7 @@ pub struct Terms {
     pub launcher: PathBuf,
     /// What to do where the kernel has no Landlock.
     pub landlock: Requirement,
-    /// The log that QEMU and its helpers write to.
+    /// The log that QEMU writes to. Each helper writes to one beside it, with its own name.
     pub log: PathBuf,
     /// The bundle's lock: QEMU holds it as long as it lives.
     pub lock: OwnedFd,
@@ -289,15 +289,16 @@ fn start_helper(helper: &Helper, end: Option<UnixStream>, launcher: &Path, landl
         (Some(number), Some(end)) => vec![(OwnedFd::from(end), number)],
         _ => Vec::new(),
     };
+    let name = helper.program.file_name().unwrap_or_default().to_string_lossy();
+    let log = log.with_file_name(format!("{name}.log"));
     let launch = Launch {
         arguments: helper.arguments.iter().map(Into::into).collect(),
         descriptors,
-        stdout: append(log)?.into(),
-        stderr: append(log)?.into(),
+        stdout: append(&log)?.into(),
+        stderr: append(&log)?.into(),
         working_directory: helper.working_directory.clone(),
         ..Launch::new(&helper.program, confinement)
     };
-    let name = helper.program.file_name().unwrap_or_default().to_string_lossy();
     sandbox::spawn(launcher, launch).map(|started| started.process).map_err(|error| launch_failed(&name, &error))
 }
 
