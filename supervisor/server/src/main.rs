@@ -12,11 +12,11 @@ use supervisor::{answers, run};
 #[command(name = "vivarium-supervisor", version, about = "Runs one machine; started by viv and the desktop app")]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Task {
     /// Start the machine in a bundle and supervise it until it ends
     Run {
         /// The bundle
@@ -62,12 +62,12 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match arguments.command {
-            Command::Run { bundle, disposable, paused } => run::start(&bundle, StartOptions { disposable, paused }).await,
-            Command::Adopt { bundle } => run::adopt(&bundle).await,
-            Command::Command { bundle } => answers::command(&bundle).await,
-            Command::Doctor => answers::doctor().await,
-            Command::ApiSpec => {
+        match arguments.task {
+            Task::Run { bundle, disposable, paused } => run::start(&bundle, StartOptions { disposable, paused }).await,
+            Task::Adopt { bundle } => run::adopt(&bundle).await,
+            Task::Command { bundle } => answers::command(&bundle).await,
+            Task::Doctor => answers::doctor().await,
+            Task::ApiSpec => {
                 print!("{}", supervisor::api::openapi());
                 ExitCode::SUCCESS
             }
