@@ -4,7 +4,7 @@
 //! ends the command quietly.
 
 use crate::error::{Failure, Kind, Result};
-use comfy_table::{Attribute, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use machine::{ErrorKind, State};
 use serde::Serialize;
@@ -13,6 +13,11 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 pub use comfy_table::Color;
+
+/// Blanks between columns.
+const GAP: u16 = 2;
+/// A column of prose that is narrower than this cannot be read.
+const NARROWEST: usize = 24;
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -65,49 +70,46 @@ impl Output {
         self.answer(value, |output| if output.quiet { Ok(()) } else { output.line(sentence) })
     }
 
-    /// Prints rows in columns, with a header.
+    /// Prints rows in columns, with a header. In a narrow terminal the last column is wrapped, where that is prose.
     pub fn table(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Result {
-        let mut table = self.columns();
-        table.set_header(header.iter().map(|name| self.dress(Cell::new(name).attribute(Attribute::Bold))));
-        for row in rows {
-            table.add_row(row.into_iter().map(|cell| self.dress(cell)));
-        }
-        self.print(table)
+        let header = header.iter().map(|name| Cell::new(name).attribute(Attribute::Bold)).collect();
+        self.columns(std::iter::once(header).chain(rows).collect())
     }
 
     /// Prints facts: a name and a value a line. Facts without a value are left out.
     pub fn facts<N: Display>(&self, facts: impl IntoIterator<Item = (N, Option<Cell>)>) -> Result {
-        let mut table = self.columns();
-        for (name, value) in facts {
-            if let Some(value) = value {
-                let name = name.to_string();
-                let name = if name.is_empty() { name } else { name + ":" };
-                table.add_row([self.dress(Cell::new(name).attribute(Attribute::Dim)), self.dress(value)]);
-            }
-        }
-        self.print(table)
+        let row = |(name, value): (N, Option<Cell>)| {
+            let name = name.to_string();
+            let name = if name.is_empty() { name } else { name + ":" };
+            value.map(|value| vec![Cell::new(name).attribute(Attribute::Dim), value])
+        };
+        self.columns(facts.into_iter().filter_map(row).collect())
     }
 
-    fn print(&self, mut table: Table) -> Result {
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        self.bytes(format!("{}\n", table.trim_fmt()).as_bytes())
-    }
-
-    fn columns(&self) -> Table {
+    fn columns(&self, rows: Vec<Vec<Cell>>) -> Result {
+        let arrangement = if last_column_wraps(&rows) { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_content_arrangement(if io::stdout().is_terminal() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+        table.set_content_arrangement(arrangement);
+        if let Some(width) = terminal_width() {
+            table.set_width(width);
+        }
         if self.color {
             table.enforce_styling();
         } else {
             table.force_no_tty();
-            if let Some(width) = terminal_width() {
-                table.set_width(width);
+        }
+        for row in rows {
+            table.add_row(row.into_iter().map(|cell| self.dress(cell)));
+        }
+        let count = table.column_count();
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, GAP));
+            if index + 1 < count {
+                column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        table
+        self.bytes(format!("{}\n", table.trim_fmt()).as_bytes())
     }
 
     /// The cell as the table wants it, with its colours where those are wanted.
@@ -246,6 +248,18 @@ fn unprintable(error: &io::Error) -> Failure {
         io::ErrorKind::BrokenPipe => Failure::new(Kind::Silent, "Nobody reads the answer"),
         _ => Failure::io("Cannot write to standard output", error),
     }
+}
+
+/// Whether wrapping the last column makes a table fit the terminal without breaking a word. A path or UUID in two pieces could not be copied;
+/// better that the terminal breaks the line.
+fn last_column_wraps(rows: &[Vec<Cell>]) -> bool {
+    let Some(width) = terminal_width().map(usize::from) else { return false };
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widest = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max().unwrap_or(0);
+    let before: usize = (0..columns.saturating_sub(1)).map(|column| widest(column) + usize::from(GAP)).sum();
+    let last = rows.iter().filter_map(|row| row.get(columns.saturating_sub(1)));
+    let longest_word = last.flat_map(|cell| cell.text.split_whitespace()).map(|word| word.chars().count()).max().unwrap_or(0);
+    before + longest_word.max(NARROWEST) + usize::from(GAP) <= width
 }
 
 /// The width of the terminal on standard output.

@@ -221,7 +221,7 @@ fn keys(context: &Context, filter: Option<&str>, schema: Schema) -> Result {
         keys.iter().map(|key| {
             let holds = match key.allowed {
                 // Architectures, machine types and the like fill a screen; `--json` has them.
-                Some(allowed) if allowed.len() <= 12 => allowed.join(", "),
+                Some(allowed) if allowed.len() <= 6 => allowed.join(", "),
                 _ => key.kind.clone(),
             };
             let default = key.default.as_deref().unwrap_or("-");

@@ -4,9 +4,14 @@ use crate::console::{Attachment, Ended, Escape, Options};
 use crate::context::Context;
 use crate::error::{Failure, Kind, Result};
 use library::Machine;
-use machine::ErrorKind;
+use machine::{ErrorKind, Event, State};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
+use supervisor_api::wire::StreamItem;
+
+/// How often, and how long apart, a successor for a supervisor that died is looked for.
+const SUCCESSION_TRIES: u32 = 20;
+const SUCCESSION_PAUSE: Duration = Duration::from_millis(100);
 
 /// Attach the terminal to a machine's serial console
 #[derive(Debug, clap::Args)]
@@ -98,7 +103,22 @@ async fn choose(context: &Context, machine: &Machine, port: Option<usize>) -> Re
         return Err(Failure::new(ErrorKind::WrongState, format!("Cannot attach to \"{name}\": it is not running"))
             .with_hint(format!("`viv start {quoted} --console` starts it and attaches")));
     };
-    let status = client.status().await?;
+    let mut status = client.status().await?;
+    if status.state == State::Starting {
+        // Its ports are there when it runs.
+        let mut events = client.events().await?;
+        while let Some(item) = events.next().await? {
+            let started = match item {
+                StreamItem::Status(status) => status.state != State::Starting,
+                StreamItem::Event(Event::StateChanged { to, .. }) => to != State::Starting,
+                StreamItem::Event(_) => false,
+            };
+            if started {
+                break;
+            }
+        }
+        status = client.status().await?;
+    }
     let known: Vec<String> = status.consoles.iter().map(|console| format!("{} ({})", console.index, console.label)).collect();
     let found = status.consoles.iter().find(|console| port.is_none_or(|port| port == console.index));
     match (found, port) {
@@ -112,9 +132,18 @@ async fn choose(context: &Context, machine: &Machine, port: Option<usize>) -> Re
 
 /// The supervisor that took the machine over, where the one that served the console died and the guest runs on.
 async fn successor(context: &Context, machine: &Machine, before: Option<u32>) -> Option<Option<u32>> {
-    let client = context.library.client(machine).await.ok()??;
-    let now = client.status().await.ok()?.supervisor_pid;
-    (now != before).then_some(now)
+    for _ in 0..SUCCESSION_TRIES {
+        match context.library.client(machine).await {
+            Ok(Some(client)) => {
+                let now = client.status().await.ok()?.supervisor_pid;
+                return (now != before).then_some(now);
+            }
+            Ok(None) => return None,
+            // The kernel closes a dead supervisor's connections and gives back its locks one after the other: it may not quite be dead yet.
+            Err(_) => tokio::time::sleep(SUCCESSION_PAUSE).await,
+        }
+    }
+    None
 }
 
 fn missing(options: &Options, kind: ErrorKind, what: &str) -> Failure {

@@ -80,8 +80,7 @@ pub struct Hardware {
     /// Network: user (NAT), bridged or bridged=INTERFACE, host, none
     #[arg(long, value_parser = parse_network)]
     network: Option<NetworkSpec>,
-    /// Lead a port of this computer to the guest: [udp:][ADDRESS:]PORT:GUESTPORT
-    #[arg(long, value_name = "PORTS", value_parser = parse_forward)]
+    #[arg(long, value_name = "PORTS", value_parser = parse_forward, help = "Lead a port of this computer to the guest: [udp:][ADDRESS:]PORT:GUESTPORT")]
     forward: Vec<PortForward>,
     /// A TPM 2.0, and with it Secure Boot
     #[arg(long, conflicts_with = "no_tpm")]
