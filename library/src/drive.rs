@@ -309,12 +309,11 @@ type Rule<'a> = &'a dyn Fn(usize, &DriveInfo) -> bool;
 /// The drive that is meant.
 pub(crate) fn resolve(drives: &[DriveInfo], machine: &Machine, query: &str) -> Result<DriveInfo> {
     let folded = query.to_lowercase();
-    let rules: [Rule<'_>; 3] = [
-        &|_, drive| drive.id == query,
-        // A short number is a place; identifiers are long.
-        &|index, _| query.len() <= 3 && query.parse() == Ok(index),
-        &|_, drive| !query.is_empty() && drive.id.to_lowercase().starts_with(&folded),
-    ];
+    // A short number is a place, and never the beginning of an identifier, which may well be a digit.
+    let place: Option<usize> = query.parse().ok().filter(|_| query.len() <= 3);
+    let rules: [Rule<'_>; 3] = [&|_, drive| drive.id == query, &|index, _| place == Some(index), &|_, drive| {
+        place.is_none() && !query.is_empty() && drive.id.to_lowercase().starts_with(&folded)
+    }];
     for rule in rules {
         let meant: Vec<&DriveInfo> =
             drives.iter().enumerate().filter(|(index, drive)| rule(*index, drive)).map(|(_, drive)| drive).collect();

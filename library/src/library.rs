@@ -12,6 +12,9 @@ use uuid::Uuid;
 use crate::machine::Condition;
 use crate::{Error, ErrorKind, Machine, Result, files, scan, staging};
 
+/// How long a lock that is held may take to come free before somebody is told.
+pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_millis(400);
+
 /// The machines of a person. Cheap to clone, and safe to use from several tasks and processes at once.
 ///
 /// The `async` functions need a tokio runtime with time and I/O enabled; of the others each takes milliseconds.
@@ -80,8 +83,22 @@ impl Library {
     }
 
     /// Takes a machine's lock, so that nobody starts or changes it.
+    ///
+    /// A holder that is about to let go is waited for: a small change in another process, or a program that this process is just starting and
+    /// that has everything open until it executes.
     pub(crate) fn lock(&self, machine: &Machine, what: &str) -> Result<BundleLock> {
-        Bundle::lock(&machine.path).map_err(|error| match error {
+        let deadline = std::time::Instant::now() + GRACE;
+        let locked = loop {
+            match Bundle::lock(&machine.path) {
+                Err(LockError::Held(_))
+                    if std::time::Instant::now() < deadline && self.again(&machine.path).activity != crate::Activity::Running =>
+                {
+                    std::thread::sleep(GRACE / 20);
+                }
+                result => break result,
+            }
+        };
+        locked.map_err(|error| match error {
             LockError::Held(_) => {
                 let running = self.again(&machine.path).activity == crate::Activity::Running;
                 let (message, hint) = if running {

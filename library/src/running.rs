@@ -6,7 +6,7 @@ use supervisor_api::launch::{self, LaunchError};
 use supervisor_api::wire::{Failure, LastRun, Status};
 use supervisor_api::{Client, ClientError, Events};
 
-use crate::library::blocking;
+use crate::library::{GRACE, blocking};
 use crate::{Error, ErrorKind, Library, Machine, Result, stopped};
 
 /// The largest record of a last run that is read.
@@ -45,8 +45,12 @@ impl Library {
             return Ok(Some(client));
         }
         if !runtime.backend_record().exists() {
-            if !self.is_locked(machine)? {
+            if self.is_free_soon(machine).await? {
                 return Ok(None);
+            }
+            // What held it may have become a running machine meanwhile.
+            if answers(&client).await? {
+                return Ok(Some(client));
             }
             return Err(Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by another program", machine.name))
                 .with_hint("Try again when it is done"));
@@ -77,8 +81,8 @@ impl Library {
     /// [`crate::ErrorKind::WrongState`] where it runs already; otherwise the supervisor's reason.
     pub async fn start(&self, machine: &Machine, options: StartOptions, progress: impl FnMut(&str)) -> Result<()> {
         machine.usable()?;
-        if self.is_locked(machine)? {
-            let running = self.again(&machine.path).activity == crate::Activity::Running;
+        if self.is_locked(machine)? && (self.is_running(machine) || !self.is_free_soon(machine).await?) {
+            let running = self.is_running(machine);
             let what = if running { "is running already" } else { "is being changed or started by another program" };
             return Err(Error::new(ErrorKind::WrongState, format!("\"{}\" {what}", machine.name)));
         }
@@ -184,6 +188,18 @@ impl Library {
         self.client(machine).await?.ok_or_else(|| {
             Error::new(ErrorKind::WrongState, format!("Cannot {what} \"{}\": it is not running", machine.name)).with_hint("Start it first")
         })
+    }
+
+    fn is_running(&self, machine: &Machine) -> bool {
+        self.again(&machine.path).activity == crate::Activity::Running
+    }
+
+    /// Whether a lock that is held comes free within a moment, as that of a small change does.
+    async fn is_free_soon(&self, machine: &Machine) -> Result<bool> {
+        match tokio::time::timeout(GRACE, self.until_free(machine)).await {
+            Ok(result) => result.map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 
     fn is_locked(&self, machine: &Machine) -> Result<bool> {
