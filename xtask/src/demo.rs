@@ -2,12 +2,13 @@
 //! for its prompt and takes a screenshot.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::viv::{self, Viv};
 use crate::{guests, process, setup};
 
 /// What `cargo xtask demo` can be told.
@@ -29,8 +30,7 @@ const PATIENCE: &str = "300";
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
     setup::run(setup::Options { yes: options.yes, ..setup::Options::default() })?;
-    let root = process::root();
-    process::run(Command::new("cargo").args(["build", "--locked", "--workspace", "--bins"]).current_dir(&root))?;
+    let build = viv::build(&process::root(), false)?;
 
     // Where KVM works, the guest of this computer's own architecture is the quick one.
     let guest = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
@@ -39,76 +39,43 @@ pub fn run(options: &Options) -> Result<()> {
     let manifest = guests::Manifest::load(&cache)?;
     let entry = manifest.find(guest).context("The guest was assembled but is not in the list")?;
 
-    let demo = Demo::new(&root)?;
-    demo.clear()?;
+    let folder = build.with_file_name("demo");
+    let viv = Viv::new(&build, folder.join("library"))?;
+    viv.clear(NAME)?;
     println!();
-    let mut create = demo.viv(["create", NAME, "--arch", &entry.architecture, "--no-disk", "--network", "none"]);
+    let mut create = viv.command(["create", NAME, "--arch", &entry.architecture, "--no-disk", "--network", "none"]);
     create.arg("--memory").arg(format!("{}MiB", entry.memory_mib));
     create.arg("--kernel").arg(cache.join(&entry.kernel)).arg("--initrd").arg(cache.join(&entry.initrd));
     create.arg("--append").arg(format!("{} quiet", entry.append));
     shown(&mut create)?;
-    shown(&mut demo.viv(["start", NAME, "--wait"]))?;
+    shown(&mut viv.command(["start", NAME, "--wait"]))?;
 
-    let outcome = demo.look(&entry.prompt);
+    let outcome = look(&viv, &folder, &entry.prompt);
     if options.keep && outcome.is_ok() {
-        println!("\nThe machine runs on. With VIVARIUM_HOME={} in the environment:", demo.home.display());
-        println!("  {0} console {NAME}        its serial console; Ctrl-] leaves it\n  {0} stop {NAME}", demo.program.display());
+        println!("\nThe machine runs on. With VIVARIUM_HOME={} in the environment:", viv.home.display());
+        println!("  {0} console {NAME}        its serial console; Ctrl-] leaves it\n  {0} stop {NAME}", viv.program.display());
     } else {
-        shown(&mut demo.viv(["stop", NAME, "--force"]))?;
+        shown(&mut viv.command(["stop", NAME, "--force"]))?;
     }
     outcome
 }
 
-struct Demo {
-    program: PathBuf,
-    folder: PathBuf,
-    home: PathBuf,
-}
+/// Waits for the guest's prompt, then keeps what it has written and what it shows.
+fn look(viv: &Viv, folder: &Path, prompt: &str) -> Result<()> {
+    let (log, screenshot) = (folder.join("serial.log"), folder.join("screenshot.png"));
+    let mut console = viv.command(["console", NAME, "--until", prompt, "--timeout", PATIENCE]);
+    console.stdout(File::create(&log).with_context(|| format!("Could not create {}", log.display()))?);
+    shown(&mut console).with_context(|| format!("The guest did not get to its prompt; its serial console is in {}", log.display()))?;
+    shown(viv.command(["screenshot", NAME]).arg(&screenshot))?;
 
-impl Demo {
-    fn new(root: &Path) -> Result<Self> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let program = target.join("debug/viv");
-        if !program.is_file() {
-            bail!("The build made no {}", program.display());
-        }
-        let folder = target.join("demo");
-        Ok(Self { program, home: folder.join("library"), folder })
+    let size = fs::metadata(&screenshot).with_context(|| format!("viv wrote no screenshot {}", screenshot.display()))?.len();
+    println!("\nThe machine started and its guest is at its prompt.");
+    println!("  serial console  {}", log.display());
+    println!("  screenshot      {} ({size} bytes)", screenshot.display());
+    if ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some()) {
+        println!("To see it: xdg-open {}", screenshot.display());
     }
-
-    /// Forgets an earlier demo, which may still run.
-    fn clear(&self) -> Result<()> {
-        if self.home.is_dir() {
-            // It fails where nothing runs, which is just as well.
-            let _ = process::quiet(&mut self.viv(["stop", NAME, "--force"]));
-            fs::remove_dir_all(&self.home).with_context(|| format!("Could not remove {}", self.home.display()))?;
-        }
-        fs::create_dir_all(&self.home).with_context(|| format!("Could not create {}", self.home.display()))
-    }
-
-    fn viv<const N: usize>(&self, arguments: [&str; N]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).env("VIVARIUM_HOME", &self.home).stdin(Stdio::null());
-        command
-    }
-
-    /// Waits for the guest's prompt, then keeps what it has written and what it shows.
-    fn look(&self, prompt: &str) -> Result<()> {
-        let (log, screenshot) = (self.folder.join("serial.log"), self.folder.join("screenshot.png"));
-        let mut console = self.viv(["console", NAME, "--until", prompt, "--timeout", PATIENCE]);
-        console.stdout(File::create(&log).with_context(|| format!("Could not create {}", log.display()))?);
-        shown(&mut console).with_context(|| format!("The guest did not get to its prompt; its serial console is in {}", log.display()))?;
-        shown(self.viv(["screenshot", NAME]).arg(&screenshot))?;
-
-        let size = fs::metadata(&screenshot).with_context(|| format!("viv wrote no screenshot {}", screenshot.display()))?.len();
-        println!("\nThe machine started and its guest is at its prompt.");
-        println!("  serial console  {}", log.display());
-        println!("  screenshot      {} ({size} bytes)", screenshot.display());
-        if ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some()) {
-            println!("To see it: xdg-open {}", screenshot.display());
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Runs a command of the demo, shown as a person would type it.

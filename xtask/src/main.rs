@@ -1,15 +1,18 @@
 //! Tasks of this repository: setup, check, test, demo, guests, codegen, fuzz, bench.
 
+mod bench;
 mod check;
 mod codegen;
 mod demo;
 mod fuzz;
 mod guests;
+mod monitor;
 mod process;
 mod setup;
 mod sources;
 mod test;
 mod tidy;
+mod viv;
 
 use std::process::ExitCode;
 
@@ -37,6 +40,8 @@ enum Task {
     Test(test::Options),
     /// Run the fuzz targets for a while
     Fuzz(fuzz::Options),
+    /// Measure Vivarium against bare peers
+    Bench(bench::Options),
     /// Generate bindings from what the installed QEMU says about itself
     Codegen {
         /// What to generate: qmp
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Codegen { target, check } => codegen::run(&target, check),
         Task::Guests(options) => guests::run(&options),
     };

@@ -2,18 +2,18 @@
 //! at, draws its display, and switches off when asked.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::manifest::{Entry, Manifest};
 use super::table::Guest;
+use crate::monitor::Qmp;
 use crate::process;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -221,38 +221,5 @@ impl Drop for Running {
         // It has ended already, or something failed; either way nothing of it stays.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The few words of QMP that are needed here; the product's client is the crate `qmp`.
-struct Qmp {
-    stream: BufReader<UnixStream>,
-}
-
-impl Qmp {
-    fn connect(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).with_context(|| format!("Could not reach QEMU at {}", socket.display()))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut qmp = Self { stream: BufReader::new(stream) };
-        qmp.execute("qmp_capabilities", &json!({}))?;
-        Ok(qmp)
-    }
-
-    fn execute(&mut self, command: &str, arguments: &Value) -> Result<()> {
-        let request = json!({"execute": command, "arguments": arguments}).to_string();
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        loop {
-            let mut line = String::new();
-            if self.stream.read_line(&mut line)? == 0 {
-                bail!("QEMU closed its QMP socket during {command}");
-            }
-            let answer: Value = serde_json::from_str(&line)?;
-            if let Some(error) = answer.get("error") {
-                bail!("QEMU refused {command}: {error}");
-            }
-            if answer.get("return").is_some() {
-                return Ok(());
-            }
-        }
     }
 }

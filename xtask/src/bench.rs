@@ -1,0 +1,114 @@
+//! `cargo xtask bench`: what Vivarium costs, as ratios against a peer in the same run. Nothing fails for being slow; people read and judge.
+
+mod list;
+mod start;
+mod supervisor;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use crate::viv::{self, Viv};
+use crate::{guests, process, setup};
+
+/// What `cargo xtask bench` can be told.
+#[derive(Args)]
+pub struct Options {
+    /// What to measure (everything when nothing is named)
+    #[arg(value_enum)]
+    only: Vec<Subject>,
+    /// How often what is repeated is repeated
+    #[arg(long, default_value_t = 11)]
+    rounds: u32,
+    /// Bundles that are listed
+    #[arg(long, default_value_t = 10_000)]
+    bundles: u32,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// From the command to a running machine, against QEMU alone with the same command line
+    Start,
+    /// Listing many machines, against reading their files
+    List,
+    /// The supervisor's memory and wakeups beside an idle guest
+    Supervisor,
+}
+
+/// The machine that the measurements start.
+const NAME: &str = "Bench";
+
+/// Runs the subcommand.
+pub fn run(options: &Options) -> Result<()> {
+    setup::run(setup::Options { yes: options.yes, ..setup::Options::default() })?;
+    let build = viv::build(&process::root(), true)?;
+    let folder = build.with_file_name("bench");
+    let viv = Viv::new(&build, folder.join("library"))?;
+    viv.clear(NAME)?;
+    create(&viv)?;
+
+    let chosen = |subject| options.only.is_empty() || options.only.contains(&subject);
+    println!();
+    if chosen(Subject::Start) {
+        start::measure(&viv, &folder, options.rounds)?;
+    }
+    if chosen(Subject::Supervisor) {
+        supervisor::measure(&viv)?;
+    }
+    if chosen(Subject::List) {
+        list::measure(&viv, &folder, options.bundles, options.rounds)?;
+    }
+    viv.clear(NAME)
+}
+
+/// A machine that starts the test guest.
+fn create(viv: &Viv) -> Result<()> {
+    let guest = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+    guests::assemble(&[guest.to_owned()])?;
+    let cache = guests::folder()?;
+    let manifest = guests::Manifest::load(&cache)?;
+    let entry = manifest.find(guest).context("The guest was assembled but is not in the list")?;
+    let mut create = viv.command(["create", NAME, "--arch", &entry.architecture, "--memory", "512MiB", "--no-disk", "--network", "none"]);
+    create.arg("--kernel").arg(cache.join(&entry.kernel)).arg("--initrd").arg(cache.join(&entry.initrd));
+    process::quiet(create.arg("--append").arg(format!("{} quiet", entry.append)))
+}
+
+/// How long something takes.
+fn time<T>(act: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {
+    let began = Instant::now();
+    let outcome = act()?;
+    Ok((began.elapsed(), outcome))
+}
+
+/// The middle one, and the lowest and highest, in milliseconds.
+struct Spread {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Spread {
+    fn of(mut samples: Vec<Duration>) -> Self {
+        samples.sort();
+        let at = |index: usize| samples.get(index).map_or(f64::NAN, |sample| sample.as_secs_f64() * 1000.0);
+        Self { median: at(samples.len() / 2), low: at(0), high: at(samples.len().saturating_sub(1)) }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:>9.1} ms  ({:.1} to {:.1})", self.median, self.low, self.high)
+    }
+}
+
+/// Prints two measurements and how they compare.
+fn compare(title: &str, ours: (&str, &Spread), peer: (&str, &Spread)) {
+    println!("{title}");
+    println!("  {:<42} {}", ours.0, ours.1);
+    println!("  {:<42} {}", peer.0, peer.1);
+    println!("  {:<42} {:>9.2}\n", "ratio of the medians", ours.1.median / peer.1.median);
+}
