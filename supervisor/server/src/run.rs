@@ -21,6 +21,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use supervisor_api::wire::{Failure, LastRun, StartMessage};
 use supervisor_api::{Places, Runtime};
 use tokio::net::UnixListener;
@@ -100,9 +101,7 @@ impl Supervisor {
                 None => failed,
             }
         })?;
-        let own = File::create(runtime.lock()).map_err(|error| file("make", &runtime.lock(), error))?;
-        rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| Error::new(ErrorKind::WrongState, "The machine is already running"))?;
+        let own = take_lock(&runtime)?;
         Ok(Self { bundle, id, places, runtime, _own: own })
     }
 
@@ -244,7 +243,7 @@ impl Supervisor {
         self.record_end(&session, &ending);
         self.clean();
         // The last item of the event stream must reach who listens before the process is gone.
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         ExitCode::SUCCESS
     }
 
@@ -280,6 +279,27 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// How long a supervisor may take to leave after its machine has ended.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Locks the machine's runtime folder. One that is just leaving, after its machine's end, is waited for: it serves no API any more.
+fn take_lock(runtime: &Runtime) -> Result<File> {
+    let own = File::create(runtime.lock()).map_err(|error| file("make", &runtime.lock(), error))?;
+    if rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        return Ok(own);
+    }
+    let running = || Error::new(ErrorKind::WrongState, "The machine is already running");
+    if runtime.api_socket().exists() {
+        return Err(running());
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let locked = rustix::fs::flock(&own, FlockOperation::LockExclusive).map(|()| own);
+        let _ = sender.send(locked);
+    });
+    receiver.recv_timeout(LEAVING).map_err(|_| running())?.map_err(|error| file("lock", &runtime.lock(), error.into()))
 }
 
 async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
