@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use anyhow::{Context, bail};
 use backend_qemu::command_line::{self, Access, CommandLine, Image, Options, Paths, Place, Preparation, Request, Source};
 use backend_qemu::facts::{self, Board, Decision, Emulator, Host};
 use backend_qemu::firmware::Catalogue;
-use bundle::qemu::{Configuration, Drive, DriveInterface, ImageType};
+use bundle::qemu::{
+    Configuration, DirectoryShareMode, Drive, DriveInterface, ImageType, PortForward, Protocol, Serial, SerialMode, SerialTarget,
+};
 use bundle::{Architecture, FileName, tables};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Semaphore;
@@ -81,13 +83,90 @@ async fn default_machines_are_accepted() -> anyhow::Result<()> {
             (Ok(()), None) => {}
             (Ok(()), Some(_)) => failures.push(format!("{architecture} {target}: is accepted, though it is listed as refused")),
             (Err(error), Some((_, _, words))) if format!("{error:#}").contains(words) => {
-                eprintln!("refused {architecture} {target}: {words}")
+                eprintln!("refused {architecture} {target}: {words}");
             }
             (Err(error), _) => failures.push(format!("{architecture} {target}: {error:#}")),
         }
     }
     eprintln!("{count} machines tried, {} not accepted", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
+}
+
+/// A PC with firmware, TPM, drives of all kinds from inside and outside, and every kind of port, kept or thrown away.
+#[tokio::test]
+async fn a_machine_with_everything_is_accepted() -> anyhow::Result<()> {
+    let Ok(program) = facts::find(Architecture::X86_64, &[]) else {
+        eprintln!("skipped: qemu-system-x86_64 is not installed");
+        return Ok(());
+    };
+    let host = Host { architecture: None, audio: Vec::new(), ..Host::gather(&[]) };
+    if host.swtpm.is_none() || host.firmware.entries.is_empty() {
+        eprintln!("skipped: swtpm or ovmf is not installed");
+        return Ok(());
+    }
+    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("facts");
+    let emulator = Emulator::find(&program, Some(&cache)).await?;
+    for disposable in [false, true] {
+        let directory = tempfile::tempdir()?;
+        let root = directory.path();
+        // Commas and blanks where people have them.
+        let paths = Paths { data: root.join("a, b.utm"), runtime: root.into(), scratch: root.join("scratch"), logs: root.into() };
+        std::fs::create_dir(&paths.data)?;
+        std::fs::create_dir(&paths.scratch)?;
+        let mut configuration = tables::default_configuration(Architecture::X86_64, "q35", None);
+        configuration.qemu.tpm_device = true;
+        configuration.qemu.balloon_device = true;
+        configuration.input.usb_sharing = true;
+        configuration.sharing.directory_share_mode = DirectoryShareMode::VirtFs;
+        configuration.networks[0].port_forwards =
+            vec![PortForward { protocol: Protocol::Tcp, host_port: 42022, guest_port: 22, ..PortForward::default() }];
+        let serial = Serial { mode: SerialMode::Terminal, target: SerialTarget::Auto, ..Serial::default() };
+        let hardware = |hardware: &str| Serial { target: SerialTarget::Manual, hardware: Some(hardware.to_owned()), ..serial.clone() };
+        configuration.serials = vec![serial.clone(), hardware("pci-serial-2x"), hardware("virtio-serial-pci"), hardware("usb-serial")];
+        let mut images = BTreeMap::new();
+        let mut add = |identifier: &str, image_type, interface, place: Option<Place>| -> anyhow::Result<()> {
+            let name = format!("{identifier}.img");
+            let inside = place == Some(Place::Bundle);
+            if let Some(place) = place {
+                let path = if inside { paths.data.join(&name) } else { root.join(&name) };
+                std::fs::File::create(&path)?.set_len(16 << 20)?;
+                let image = Image { virtual_size: Some(16 << 20), ..Image::single(path, "raw", place) };
+                images.insert(identifier.to_owned(), image);
+            }
+            configuration.drives.push(Drive {
+                image_name: if inside { Some(name.parse::<FileName>()?) } else { None },
+                image_type,
+                interface,
+                identifier: identifier.to_owned(),
+                ..Drive::default()
+            });
+            Ok(())
+        };
+        add("01234567-89AB-4CDE-8F01-23456789ABCD", ImageType::Disk, DriveInterface::Nvme, Some(Place::Bundle))?;
+        add("virtio", ImageType::Disk, DriveInterface::VirtIo, Some(Place::Bundle))?;
+        add("outside", ImageType::Disk, DriveInterface::Usb, Some(Place::External))?;
+        add("stick", ImageType::Disk, DriveInterface::Usb, None)?;
+        add("iso", ImageType::Cd, DriveInterface::Ide, Some(Place::External))?;
+        add("tray", ImageType::Cd, DriveInterface::Usb, None)?;
+        add("scsi", ImageType::Cd, DriveInterface::Scsi, Some(Place::Bundle))?;
+        add("floppy", ImageType::Disk, DriveInterface::Floppy, None)?;
+        let accelerator = Decision::tcg("a test");
+        let board = Board::find(&emulator, command_line::probe(&configuration, &emulator, &accelerator), Some(&cache)).await?;
+        let request = Request {
+            configuration: &configuration,
+            emulator: &emulator,
+            board: Some(&board),
+            host: &host,
+            accelerator: &accelerator,
+            paths: &paths,
+            images: &images,
+            shared_directory: Some(root),
+            options: Options { disposable, incoming: false },
+        };
+        let line = command_line::build(&request).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        reaches_prelaunch(&line).await.with_context(|| line.shell_quoted())?;
+    }
     Ok(())
 }
 
@@ -185,42 +264,40 @@ fn build(
 
 async fn reaches_prelaunch(line: &CommandLine) -> anyhow::Result<()> {
     for preparation in &line.preparations {
-        if let Preparation::Variables { template, path } = preparation {
-            std::fs::copy(template, path)?;
+        match preparation {
+            Preparation::Variables { template, path } => {
+                std::fs::copy(template, path)?;
+            }
+            Preparation::Overlay { path, virtual_size, backing, .. } => {
+                // All raw here, so the file has the size of the disk.
+                let size = virtual_size.map_or_else(|| Ok(std::fs::metadata(backing)?.len()), anyhow::Ok)?.to_string();
+                let status = std::process::Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(path).arg(size).status()?;
+                anyhow::ensure!(status.success(), "qemu-img failed");
+            }
+            Preparation::Copy { to: path, .. } | Preparation::Empty { path } => {
+                std::fs::File::create(path)?;
+            }
         }
     }
+    let mut helpers = Vec::new();
     let mut descriptors: Vec<(OwnedFd, i32)> = Vec::new();
     for descriptor in &line.descriptors {
         let source: OwnedFd = match &descriptor.source {
             Source::Listen { path } => UnixListener::bind(path)?.into(),
             Source::File { path, access: Access::Append, .. } => std::fs::File::options().append(true).create(true).open(path)?.into(),
             Source::File { path, access, .. } => std::fs::File::options().read(true).write(*access == Access::ReadWrite).open(path)?.into(),
-            other => bail!("{other:?} is not expected of a default machine"),
+            Source::Link { helper } => {
+                let helper = line.helpers.iter().find(|other| other.kind == *helper).context("a link without its helper")?;
+                let (ours, theirs) = UnixStream::pair()?;
+                let number = helper.link.context("a helper without its link")?;
+                helpers.push(start(&helper.program, &helper.arguments, &helper.working_directory, vec![(theirs.into(), number)])?);
+                ours.into()
+            }
+            Source::Tap { .. } => bail!("a tap needs a bridge"),
         };
         descriptors.push((source, descriptor.fd));
     }
-    // Above every number that is asked for, so that none is overwritten before it is moved.
-    let mut above = Vec::new();
-    for (source, number) in descriptors {
-        above.push((rustix::io::fcntl_dupfd_cloexec(&source, 200)?, number));
-    }
-    let numbers: Vec<(i32, i32)> = above.iter().map(|(source, number)| (source.as_raw_fd(), *number)).collect();
-    let mut command = tokio::process::Command::new(&line.program);
-    command.args(line.argv()).current_dir(&line.working_directory).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec only `dup2` is called, which is async-signal-safe; the descriptors are open until after `spawn`.
-    unsafe {
-        command.pre_exec(move || {
-            for (source, number) in &numbers {
-                if libc::dup2(*source, *number) < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
-    let mut child = command.spawn()?;
-    drop(above);
+    let mut child = start(&line.program, &line.argv(), &line.working_directory, descriptors)?;
     let mut stderr = child.stderr.take().context("stderr")?;
     let status = tokio::time::timeout(Duration::from_secs(60), status(&line.sockets.qmp)).await;
     match status {
@@ -240,6 +317,36 @@ async fn reaches_prelaunch(line: &CommandLine) -> anyhow::Result<()> {
             bail!("{other}: {}", text.trim())
         }
     }
+}
+
+/// Starts a program with descriptors under their numbers.
+fn start(
+    program: &Path,
+    arguments: &[String],
+    directory: &Path,
+    descriptors: Vec<(OwnedFd, i32)>,
+) -> anyhow::Result<tokio::process::Child> {
+    // Above every number that is asked for, so that none is overwritten before it is moved.
+    let mut above = Vec::new();
+    for (source, number) in descriptors {
+        above.push((rustix::io::fcntl_dupfd_cloexec(&source, 200)?, number));
+    }
+    let numbers: Vec<(i32, i32)> = above.iter().map(|(source, number)| (source.as_raw_fd(), *number)).collect();
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).current_dir(directory).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: between fork and exec only `dup2` is called, which is async-signal-safe; the descriptors are open until after `spawn`.
+    unsafe {
+        command.pre_exec(move || {
+            for (source, number) in &numbers {
+                if libc::dup2(*source, *number) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(command.spawn()?)
 }
 
 /// The state that QEMU is in; it is ended then.

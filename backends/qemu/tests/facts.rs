@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use backend_qemu::facts::{self, Board, BusKind, Emulator, Probe};
+use backend_qemu::facts::accelerator::{self, Wish};
+use backend_qemu::facts::{self, Accelerator, Board, BusKind, Emulator, Host, KvmDevice, Probe};
 use bundle::Architecture;
 
 #[tokio::test]
@@ -52,5 +53,29 @@ async fn a_program_that_is_no_emulator_is_an_error_that_says_so() -> anyhow::Res
         let error = Emulator::find(&program, Some(directory.path())).await.expect_err("a broken emulator was believed");
         assert!(error.to_string().contains(expected), "{error}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hypervisor_is_only_promised_after_it_ran() -> anyhow::Result<()> {
+    let Ok(program) = facts::find(Architecture::X86_64, &[]) else {
+        eprintln!("skipped: qemu-system-x86_64 is not installed");
+        return Ok(());
+    };
+    let cache = tempfile::tempdir()?;
+    let emulator = Emulator::find(&program, None).await?;
+    let host = Host::gather(&[]);
+    let wish = Wish { hypervisor: true, architecture: Architecture::X86_64, machine: "q35", cpu: "default" };
+    let decision = accelerator::decide(&emulator, &host, &wish, Some(cache.path())).await;
+    eprintln!("{decision:?}");
+    assert!(!decision.why.is_empty());
+    assert_eq!(decision, accelerator::decide(&emulator, &host, &wish, Some(cache.path())).await);
+
+    // What speaks against it without a trial.
+    let denied = Host { architecture: Some(Architecture::X86_64), kvm: KvmDevice::Denied, ..Host::default() };
+    let decision = accelerator::decide(&emulator, &denied, &wish, None).await;
+    assert!(decision.accelerator == Accelerator::Tcg && decision.why.contains("group kvm"), "{decision:?}");
+    let foreign = Wish { architecture: Architecture::S390x, ..wish };
+    assert_eq!(accelerator::decide(&emulator, &denied, &foreign, None).await.accelerator, Accelerator::Tcg);
     Ok(())
 }

@@ -70,7 +70,13 @@ fn network_shared_with_forwards() {
     case.configuration.networks = pc().configuration.networks;
     case.network().mode = NetworkMode::Shared;
     let forward = PortForward { protocol: Protocol::Tcp, host_port: 2222, guest_port: 22, ..PortForward::default() };
-    let udp = PortForward { protocol: Protocol::Udp, host_address: Some("0.0.0.0".into()), host_port: 5353, guest_port: 5353, ..PortForward::default() };
+    let udp = PortForward {
+        protocol: Protocol::Udp,
+        host_address: Some("0.0.0.0".into()),
+        host_port: 5353,
+        guest_port: 5353,
+        ..PortForward::default()
+    };
     case.network().port_forwards = vec![forward, udp];
     assert_snapshot!(case.text());
 }
@@ -84,7 +90,13 @@ fn network_emulated_with_settings() {
     network.isolate_from_host = true;
     network.vlan_guest_address = Some("10.1.0.0/24".into());
     network.vlan_dns_search_domain = Some("example.org, example.net".into());
-    network.port_forwards = vec![PortForward { protocol: Protocol::Tcp, host_port: 8080, guest_port: 80, guest_address: Some("10.1.0.5".into()), ..PortForward::default() }];
+    network.port_forwards = vec![PortForward {
+        protocol: Protocol::Tcp,
+        host_port: 8080,
+        guest_port: 80,
+        guest_address: Some("10.1.0.5".into()),
+        ..PortForward::default()
+    }];
     assert_snapshot!(case.text());
 }
 
@@ -106,7 +118,12 @@ fn serial_ports_of_every_mode() {
     let mut case = bare();
     let serial = |mode, target| Serial { mode, target, ..Serial::default() };
     case.serial(serial(SerialMode::Terminal, SerialTarget::Auto));
-    case.serial(Serial { tcp_port: Some(4555), remote_connection_allowed: Some(true), wait_for_connection: Some(true), ..serial(SerialMode::TcpServer, SerialTarget::Gdb) });
+    case.serial(Serial {
+        tcp_port: Some(4555),
+        remote_connection_allowed: Some(true),
+        wait_for_connection: Some(true),
+        ..serial(SerialMode::TcpServer, SerialTarget::Gdb)
+    });
     case.serial(Serial { tcp_host_address: Some("server.example".into()), ..serial(SerialMode::TcpClient, SerialTarget::Monitor) });
     case.serial(Serial { hardware: Some("pci-serial-2x".into()), ..serial(SerialMode::Ptty, SerialTarget::Manual) });
     case.serial(Serial { hardware: Some("virtio-serial-pci".into()), ..serial(SerialMode::Terminal, SerialTarget::Manual) });
@@ -143,7 +160,12 @@ fn a_chain_is_opened_explicitly() {
     let mut case = bare();
     case.drive(DISK, ImageType::Disk, DriveInterface::VirtIo, "qcow2");
     if let Some(image) = case.images.get_mut(DISK) {
-        let layer = |name: &str, driver: &str| Layer { path: format!("/machine.utm/Data/{name}").into(), driver: driver.into(), place: Place::Bundle, block_device: false };
+        let layer = |name: &str, driver: &str| Layer {
+            path: format!("/machine.utm/Data/{name}").into(),
+            driver: driver.into(),
+            place: Place::Bundle,
+            block_device: false,
+        };
         image.layers.extend([layer("middle.qcow2", "qcow2"), layer("base.img", "raw")]);
     }
     assert_snapshot!(case.text());
@@ -263,7 +285,8 @@ fn everything_wrong_is_said_at_once() {
     case.configuration.sounds = vec![Sound { hardware: "AC79".into(), ..Sound::default() }];
     case.configuration.networks = pc().configuration.networks;
     case.network().hardware = "e1001".into();
-    case.network().port_forwards = vec![PortForward { host_port: 0, guest_port: 99999, host_address: Some("here".into()), ..PortForward::default() }];
+    case.network().port_forwards =
+        vec![PortForward { host_port: 0, guest_port: 99999, host_address: Some("here".into()), ..PortForward::default() }];
     case.drive("a b", ImageType::Disk, DriveInterface::VirtIo, "raw");
     case.drive("strange", ImageType::Disk, DriveInterface::VirtIo, "dmg");
     case.drive("tape", ImageType::Disk, DriveInterface::Sd, "raw");

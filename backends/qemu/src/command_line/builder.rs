@@ -294,7 +294,8 @@ impl<'a> Builder<'a> {
 
 /// Whether the machine brings firmware or a kernel.
 fn has_boot_files(configuration: &Configuration) -> bool {
-    let boots = |drive: &Drive| matches!(drive.image_type, ImageType::Bios | ImageType::LinuxKernel) || drive.interface == DriveInterface::PFlash;
+    let boots =
+        |drive: &Drive| matches!(drive.image_type, ImageType::Bios | ImageType::LinuxKernel) || drive.interface == DriveInterface::PFlash;
     configuration.drives.iter().any(|drive| boots(drive) && drive.image_name.is_some())
 }
 

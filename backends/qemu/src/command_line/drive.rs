@@ -184,8 +184,11 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
         device.push_str(&format!(",drive={node}"));
     }
     device.push_str(&format!(",id={}", candidate.id));
-    if boot_order {
-        // A floppy's place in the order belongs to its drive on the controller; `floppy` has it since blockdev drives exist.
+    if boot_order && name == "floppy" {
+        // A floppy's place in the order belongs to the controller, which may be part of the board.
+        let letter = if n == 0 { 'A' } else { 'B' };
+        b.option(Subject::Drive, "-global", format!("isa-fdc.bootindex{letter}={}", taken.boot));
+    } else if boot_order {
         device.push_str(&format!(",bootindex={}", taken.boot));
     }
     taken.boot += 1;

@@ -35,7 +35,9 @@ pub(super) fn add(b: &mut Builder<'_>) {
         virtio(b, "balloon", "QEMU.BalloonDevice", &["free-page-reporting", "deflate-on-oom"]);
     }
     let target = b.target();
-    if b.is_pc() && target != "isapc" && b.emulator().has_device("vmgenid") {
+    // The oldest boards cannot tell the guest where the identifier is.
+    let too_old = b.full_target().ends_with("-2.4");
+    if b.is_pc() && target != "isapc" && !too_old && b.emulator().has_device("vmgenid") {
         b.device(Subject::Other, "vmgenid,guid=auto");
     }
 }

@@ -301,7 +301,8 @@ fn is_domain(text: &str) -> bool {
 
 fn is_mac(text: &str) -> bool {
     let pairs: Vec<&str> = text.split(':').collect();
-    let byte = |pair: &&str| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten();
+    let byte =
+        |pair: &&str| (pair.len() == 2 && pair.bytes().all(|c| c.is_ascii_hexdigit())).then(|| u8::from_str_radix(pair, 16).ok()).flatten();
     pairs.len() == 6 && pairs.iter().all(|pair| byte(pair).is_some()) && pairs.first().and_then(byte).is_some_and(|first| first & 1 == 0)
 }
 

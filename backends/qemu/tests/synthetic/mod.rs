@@ -28,7 +28,8 @@ const DEVICES: &[(&str, &str)] = &[
     ("virtconsole", "virtio-serial-port"),
     ("hda-duplex", "hda-codec"),
 ];
-const PCI: &[&str] = &["lsi53c895a", "nvme", "nec-usb-xhci", "qemu-xhci", "ich9-usb-ehci1", "ich9-usb-uhci1", "ich9-usb-uhci2", "ich9-usb-uhci3"];
+const PCI: &[&str] =
+    &["lsi53c895a", "nvme", "nec-usb-xhci", "qemu-xhci", "ich9-usb-ehci1", "ich9-usb-uhci1", "ich9-usb-uhci2", "ich9-usb-uhci3"];
 const VIRTIO: &[&str] = &["blk", "net", "gpu", "serial", "scsi", "9p", "rng", "balloon", "keyboard", "tablet", "sound"];
 
 /// An emulator with everything that QEMU 10 has for the architecture, of UTM's lists and of what is needed beside them.
@@ -72,7 +73,8 @@ pub fn emulator(architecture: Architecture) -> Emulator {
         PCI.iter().for_each(|name| add(name, "pci-device"));
     }
     if x86 {
-        for (name, class) in [("isa-fdc", "isa-device"), ("tpm-tis", "isa-device"), ("PIIX4_PM", "pci-device"), ("ICH9-LPC", "pci-device")] {
+        for (name, class) in [("isa-fdc", "isa-device"), ("tpm-tis", "isa-device"), ("PIIX4_PM", "pci-device"), ("ICH9-LPC", "pci-device")]
+        {
             add(name, class);
         }
         add("vmgenid", "device");
@@ -270,7 +272,10 @@ impl Case {
                     }
                 };
                 list("files", line.files.iter().map(|file| format!("{:?} {}", file.access, file.path.display())).collect());
-                list("descriptors", line.descriptors.iter().map(|descriptor| format!("{} {:?}", descriptor.fd, descriptor.source)).collect());
+                list(
+                    "descriptors",
+                    line.descriptors.iter().map(|descriptor| format!("{} {:?}", descriptor.fd, descriptor.source)).collect(),
+                );
                 list("preparations", line.preparations.iter().map(|preparation| format!("{preparation:?}")).collect());
                 list("helpers", line.helpers.iter().map(|helper| helper.shell_quoted()).collect());
                 list("sockets made", vec![format!("{:?}", line.makes)]);
