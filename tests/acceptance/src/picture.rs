@@ -1,0 +1,49 @@
+//! What a machine shows.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+/// A picture, three bytes a pixel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Picture {
+    /// Reads a PNG file.
+    ///
+    /// # Panics
+    /// Where it is none of three or four bytes a pixel.
+    pub fn read(path: &Path) -> Self {
+        let reader = png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info();
+        let mut reader = reader.unwrap_or_else(|error| panic!("no PNG ({error}): {}", path.display()));
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+        let frame = reader.next_frame(&mut bytes).unwrap();
+        let samples = frame.color_type.samples();
+        assert!(samples >= 3, "not in colour: {frame:?}");
+        let pixels = bytes[..frame.buffer_size()].chunks_exact(samples).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+        Self { width: frame.width, height: frame.height, pixels }
+    }
+
+    /// How many pixels are not black.
+    pub fn lit(&self) -> usize {
+        self.pixels.iter().filter(|pixel| pixel.iter().any(|part| *part > 32)).count()
+    }
+
+    /// How many colours there are.
+    pub fn colours(&self) -> usize {
+        self.pixels.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    /// The share of the pixels that a test is true for, from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a picture has few pixels for that")]
+    pub fn share(&self, is: impl Fn([u8; 3]) -> bool) -> f64 {
+        self.pixels.iter().filter(|pixel| is(**pixel)).count() as f64 / self.pixels.len() as f64
+    }
+}
