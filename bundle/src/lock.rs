@@ -34,14 +34,15 @@ pub struct BundleLock {
 impl BundleLock {
     /// Takes the lock without waiting. The bundle itself need not be writable.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
-        // `is_held` takes a shared lock for a moment; that must not look like a machine that runs.
-        const PROBE_RETRIES: u32 = 5;
+        // `is_held` takes a shared lock for a moment, and a process that is just being spawned still has its parent's descriptors; neither
+        // must look like a machine that runs.
+        const PROBE_RETRIES: u32 = 100;
         let failed = |error: rustix::io::Errno| LockError::Io { path: path.to_owned(), source: error.into() };
         let descriptor = open_directory(path).map_err(failed)?;
         for _ in 0..PROBE_RETRIES {
             match flock(&descriptor, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { descriptor }),
-                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(2)),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(4)),
                 Err(error) => return Err(failed(error)),
             }
         }

@@ -32,6 +32,9 @@ pub struct HostFile {
     pub extra: Map<String, Value>,
 }
 
+/// Member of a [`HostFile`] for an external disk: the format that it had when a person inserted it, which is then believed for good.
+pub const FORMAT_KEY: &str = "Format";
+
 impl HostFile {
     /// A file or folder at `path`.
     pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {

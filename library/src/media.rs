@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use bundle::registry::HostFile;
+use bundle::registry::{FORMAT_KEY, HostFile};
 use uuid::Uuid;
 
 use crate::running::from_client;
 use crate::{DriveInfo, Error, ErrorKind, Library, Machine, Result, files};
-
-/// Key in a registry file's further members by which the backend finds the format of a medium.
-const FORMAT_KEY: &str = "Format";
 
 impl Library {
     /// Puts a medium into a removable drive. `drive` is its identifier, the beginning of it, or its place in the list of drives counted from 0.

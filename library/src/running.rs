@@ -19,8 +19,9 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] where the configuration cannot be read, [`crate::ErrorKind::Supervisor`] where it runs and nobody answers.
     pub async fn status(&self, machine: &Machine) -> Result<Status> {
-        // A machine that ends between the two questions is simply a stopped one.
-        if let Some(client) = self.client(machine).await? {
+        // Between the two questions a machine may end, or its supervisor die: then the second time tells which.
+        for _ in 0..2 {
+            let Some(client) = self.client(machine).await? else { break };
             match client.status().await {
                 Ok(status) => return Ok(status),
                 Err(ClientError::Absent { .. }) => {}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bundle::qemu::{DriveInterface, ImageType, SerialMode};
 use bundle::{Bundle, Configuration, FileName};
-use machine::{BackendKind, Capabilities, Console, Display, Drive, DriveKind, StartOptions, State};
+use machine::{BackendKind, Capabilities, Console, Display, Drive, DriveKind, EndReason, Ending, StartOptions, State};
 use supervisor_api::wire::{LastRun, Status};
 
 use crate::{Library, Machine, Result, edit};
@@ -80,6 +80,11 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
 
 /// How its last run ended, where that is known.
 pub(crate) fn last_run(library: &Library, machine: &Machine) -> Option<LastRun> {
+    // What a supervisor needs to take over is removed when a machine ends; where nobody was left to do that, nobody could say how.
+    if library.places().runtime_of(&machine.id).backend_record().exists() {
+        let message = "It ended without a word: QEMU and its supervisor were both killed, or the computer stopped";
+        return Some(LastRun { started_at: None, ended_at: None, ending: Ending::new(EndReason::BackendDied, message) });
+    }
     library.read_last_run(&machine.id)
 }
 

@@ -109,7 +109,7 @@ impl Shared {
     fn end(&self, reason: EndReason) {
         let ending = Ending::new(reason, "It is over");
         std::fs::create_dir_all(self.last_run.parent().unwrap()).unwrap();
-        let run = LastRun { started_at: Some(1), ended_at: 2, ending: ending.clone() };
+        let run = LastRun { started_at: Some(1), ended_at: Some(2), ending: ending.clone() };
         std::fs::write(&self.last_run, serde_json::to_vec(&run).unwrap()).unwrap();
         let _ = std::fs::remove_file(&self.socket);
         let _ = self.events.send(Event::Ended { ending });

@@ -156,8 +156,15 @@ impl Client {
     async fn request(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Response<Incoming>, ClientError> {
         let protocol = |error: &dyn std::fmt::Display| ClientError::Protocol(error.to_string());
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| ClientError::Absent { path: self.socket.clone(), source })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| protocol(&error))?;
+        // A supervisor that dies between accepting and answering is as absent as one that was never there.
+        let gone = |error: hyper::Error| {
+            if error.is_parse() || error.is_user() {
+                protocol(&error)
+            } else {
+                ClientError::Absent { path: self.socket.clone(), source: io::Error::new(io::ErrorKind::ConnectionAborted, error) }
+            }
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(gone)?;
         // Ends by itself when the answer has been read or dropped.
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(target).header("host", "vivarium");
@@ -172,7 +179,7 @@ impl Client {
         let response = tokio::time::timeout(self.timeout, sender.send_request(request))
             .await
             .map_err(|_| ClientError::Timeout(self.timeout))?
-            .map_err(|error| protocol(&error))?;
+            .map_err(gone)?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -58,8 +58,8 @@ pub struct Status {
 pub struct LastRun {
     /// When it was started, in seconds since 1970.
     pub started_at: Option<u64>,
-    /// When it ended, in seconds since 1970.
-    pub ended_at: u64,
+    /// When it ended, in seconds since 1970; unknown where nobody was left to see it.
+    pub ended_at: Option<u64>,
     /// How.
     pub ending: Ending,
 }

@@ -10,8 +10,8 @@ use crate::console::{Console, REPLAY};
 use crate::logs;
 use crate::session::{MediaRecord, Session, now};
 use crate::settings::Settings;
-use backend_qemu::machine::{FORMAT_KEY, QemuMachine, Setup, Supervision};
-use bundle::registry::{HostFile, Registry};
+use backend_qemu::machine::{QemuMachine, Setup, Supervision};
+use bundle::registry::{FORMAT_KEY, HostFile, Registry};
 use bundle::{Bundle, BundleLock, Configuration, LockError};
 use futures::StreamExt;
 use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine};
@@ -248,7 +248,7 @@ impl Supervisor {
     }
 
     fn record_end(&self, session: &Session, ending: &Ending) {
-        let run = LastRun { started_at: Some(session.started_at()), ended_at: now(), ending: ending.clone() };
+        let run = LastRun { started_at: Some(session.started_at()), ended_at: Some(now()), ending: ending.clone() };
         let path = self.places.last_run_of(&self.id);
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
             let temporary = path.with_extension("new");
@@ -284,22 +284,22 @@ impl Supervisor {
 /// How long a supervisor may take to leave after its machine has ended.
 const LEAVING: Duration = Duration::from_secs(5);
 
-/// Locks the machine's runtime folder. One that is just leaving, after its machine's end, is waited for: it serves no API any more.
+/// Locks the machine's runtime folder. One that is just leaving is waited for: after its machine's end it serves no API any more, and one
+/// that was killed answers no more.
 fn take_lock(runtime: &Runtime) -> Result<File> {
     let own = File::create(runtime.lock()).map_err(|error| file("make", &runtime.lock(), error))?;
     if rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive).is_ok() {
         return Ok(own);
     }
     let running = || Error::new(ErrorKind::WrongState, "The machine is already running");
-    if runtime.api_socket().exists() {
-        return Err(running());
-    }
+    let answers = std::os::unix::net::UnixStream::connect(runtime.api_socket()).is_ok();
+    let patience = if answers { LEAVING / 10 } else { LEAVING };
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let locked = rustix::fs::flock(&own, FlockOperation::LockExclusive).map(|()| own);
         let _ = sender.send(locked);
     });
-    receiver.recv_timeout(LEAVING).map_err(|_| running())?.map_err(|error| file("lock", &runtime.lock(), error.into()))
+    receiver.recv_timeout(patience).map_err(|_| running())?.map_err(|error| file("lock", &runtime.lock(), error.into()))
 }
 
 async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {

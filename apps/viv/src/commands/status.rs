@@ -64,7 +64,8 @@ fn print(output: &Output, status: &Status) -> Result {
     }
     if let Some(last) = &status.last_run {
         let color = if last.ending.reason.is_failure() { Color::Red } else { Color::Reset };
-        facts.push(("Last run", Some(Cell::new(format!("ended {}: {}", moment(last.ended_at), last.ending.message)).color(color))));
+        let ended = last.ended_at.map(|ended_at| format!("ended {}: ", moment(ended_at))).unwrap_or_default();
+        facts.push(("Last run", Some(Cell::new(format!("{ended}{}", last.ending.message)).color(color))));
         facts.extend(last.ending.log.iter().map(|line| ("", Some(Cell::new(line)))));
     }
     output.facts(facts)

@@ -7,6 +7,7 @@
 use super::Setup;
 use crate::command_line::{Image, Layer, Place};
 use bundle::qemu::{Drive, ImageType};
+use bundle::registry::FORMAT_KEY;
 use bundle::{FileName, Images};
 use disk_image::{Chain, ChainError, Format};
 use machine::{Error, ErrorKind, Result};
@@ -15,9 +16,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-/// Key in a registry file's further members: the format that a person's external disk was inserted with.
-pub const FORMAT_KEY: &str = "Format";
 
 /// What was found.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ mod record;
 mod run;
 mod setup;
 
-pub use images::{FORMAT_KEY, format_of};
+pub use images::format_of;
 pub use launch::Terms;
 pub use record::Record;
 pub use setup::{Plan, Setup, refusal};
