@@ -46,12 +46,13 @@ pub fn run(options: &Options) -> Result<()> {
     // Tests start these programs, and a package's tests do not build another package's programs.
     process::run(cargo().args(["build", "--locked", "--workspace", "--bins"]))?;
 
+    // Examples in documentation first, so that nextest's summary is what the run ends with.
+    let examples = process::run(cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]));
     let mut nextest = cargo();
     nextest.args(["nextest", "run", "--locked", "--workspace"]);
     if options.tier == Tier::Quick && has_acceptance {
         nextest.args(["--exclude", ACCEPTANCE]);
     }
     let tests = process::run(nextest.env("VIVARIUM_GUESTS", guests::folder()?));
-    let examples = process::run(cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]));
     tests.and(examples)
 }
