@@ -4,7 +4,7 @@ use bundle::qemu::{Configuration, UsbBusSupport};
 use bundle::{Architecture, Problem, tables};
 
 use super::builder::{Builder, is_pc, is_virt};
-use super::result::Subject;
+use super::result::{Access, Subject};
 
 /// The value of `-machine` that a board is tried with: what decides its buses.
 pub(super) fn probed(configuration: &Configuration) -> String {
@@ -76,6 +76,7 @@ fn accelerator(b: &mut Builder<'_>) {
     let system = &b.configuration().system;
     if b.kvm() {
         b.option(Subject::Machine, "-accel", "kvm");
+        b.file("/dev/kvm", Access::ReadWrite);
     } else {
         let mut value = "tcg".to_owned();
         if system.force_multicore {
@@ -97,10 +98,17 @@ fn accelerator(b: &mut Builder<'_>) {
 
 fn globals(b: &mut Builder<'_>) {
     if matches!(b.architecture(), Architecture::X86_64 | Architecture::I386) {
-        for device in ["PIIX4_PM", "ICH9-LPC"] {
-            if b.emulator().has_device(device) {
-                b.option(Subject::Machine, "-global", format!("{device}.disable_s3=1"));
-            }
+        // The board's own chip; QEMU complains about the other one.
+        let board = b.full_target();
+        let chip = if board.contains("q35") {
+            "ICH9-LPC"
+        } else if board.starts_with("pc") {
+            "PIIX4_PM"
+        } else {
+            return;
+        };
+        if b.emulator().has_device(chip) {
+            b.option(Subject::Machine, "-global", format!("{chip}.disable_s3=1"));
         }
     }
 }

@@ -101,7 +101,8 @@ pub async fn launch(plan: &Plan, terms: Terms) -> Result<Launched> {
     let confinement = confinement(command, terms.landlock);
     let mut missing = Vec::new();
     if confinement.sockets == Sockets::Any {
-        missing.push("QEMU can reach other programs' Unix sockets, because it must connect to the sound server by itself".to_owned());
+        let why = if command.makes.unix_connecting { "connects to the sound server" } else { "makes SPICE's socket and its own network" };
+        missing.push(format!("QEMU could reach other programs' Unix sockets, because it {why} by itself"));
     }
     let launched = sandbox::spawn(
         &terms.launcher,
