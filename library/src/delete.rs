@@ -9,7 +9,7 @@ impl Library {
     /// trash keeps what is remembered, so that it can come back as it was.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::WrongState`] while it runs; [`crate::ErrorKind::Unsupported`] where its file system has no trash, and then nothing
+    /// [`crate::ErrorKind::WrongState`] while it runs; [`crate::ErrorKind::Invalid`] for a folder that is no bundle; [`crate::ErrorKind::Unsupported`] where its file system has no trash, and then nothing
     /// was removed.
     pub async fn delete(&self, machine: &Machine, deletion: Deletion) -> Result<()> {
         let machine = machine.clone();
@@ -23,6 +23,10 @@ impl Library {
                 format!("The bundle of \"{}\" is not there: {}", machine.name, machine.path.display()),
             )
             .with_hint("Unregister it to take it from the list"));
+        }
+        if !self.looks_like_bundle(&machine.path) {
+            return Err(Error::new(ErrorKind::Invalid, format!("Not a bundle, and therefore not deleted: {}", machine.path.display()))
+                .with_hint("A bundle is a folder whose name ends in .utm"));
         }
         let _lock = self.lock(machine, "delete")?;
         match deletion {

@@ -63,7 +63,11 @@ impl Library {
             if let Some(machine) = machines.iter().find(|machine| machine.path == path) {
                 return Ok(machine.clone());
             }
-            if let Ok(machine) = self.machine_at(Path::new(query)) {
+            // Nor does a bundle elsewhere hide a machine that is called just so, and a folder that is no bundle is never meant.
+            if !machines.iter().any(|machine| machine.name == query)
+                && self.looks_like_bundle(&path)
+                && let Ok(machine) = self.machine_at(&path)
+            {
                 return Ok(machine);
             }
         }

@@ -62,6 +62,13 @@ impl Library {
         }
     }
 
+    /// Whether the folder at `path` is a bundle and not any other folder: its name says so and it has a configuration, readable or not; in the
+    /// library's own folder, and where it is registered, the name is enough. What is not must never be removed as if it were a machine.
+    pub(crate) fn looks_like_bundle(&self, path: &Path) -> bool {
+        let listed = || path.parent() == Some(self.places.machines.as_path()) || self.machines().iter().any(|listed| listed.path == path);
+        scan::is_bundle_name(path) && (path.join(bundle::CONFIGURATION_FILE).symlink_metadata().is_ok() || listed())
+    }
+
     /// The path by which a bundle is known: links are followed, except for the last component where that lies in the library's own folder.
     pub(crate) fn bundle_path(&self, path: &Path) -> PathBuf {
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());

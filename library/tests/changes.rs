@@ -211,6 +211,34 @@ fn a_machine_is_deleted_for_good_even_when_it_is_broken() {
 }
 
 #[test]
+fn a_folder_that_is_no_bundle_is_neither_found_nor_deleted() {
+    let home = Home::new();
+    let folder = home.elsewhere("precious");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("letter.txt"), "dear").unwrap();
+    let bare = home.elsewhere("bare.utm");
+    fs::create_dir_all(&bare).unwrap();
+    fs::write(bare.join("letter.txt"), "dear").unwrap();
+    for path in [&folder, &bare] {
+        assert!(home.library.find(path.to_str().unwrap()).is_err(), "{}", path.display());
+        // Not even where somebody hands it over as a machine.
+        let handed = home.library.machine_at(path).unwrap();
+        for deletion in [Deletion::Permanent, Deletion::Trash] {
+            let refused = run(home.library.delete(&handed, deletion)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Invalid);
+        }
+        assert_eq!(fs::read_to_string(path.join("letter.txt")).unwrap(), "dear");
+    }
+
+    // A machine that is called like a folder is the machine.
+    let named = run(home.machine(folder.to_str().unwrap())).machine;
+    let found = home.library.find(folder.to_str().unwrap()).unwrap();
+    assert_eq!(found.path, named.path);
+    run(home.library.delete(&found, Deletion::Permanent)).unwrap();
+    assert!(folder.join("letter.txt").exists() && !named.path.exists());
+}
+
+#[test]
 fn a_machine_of_an_old_format_is_found_and_brought_over_by_a_change() {
     let home = Home::new();
     let path = home.machines().join("Antique.utm");
