@@ -7,13 +7,16 @@ use super::builder::{Builder, is_pc, is_virt};
 use super::result::{Access, Subject};
 
 /// The value of `-machine` that a board is tried with: what decides its buses.
+///
+/// A trial is not confined, and whoever made the bundle wrote the properties: `dumpdtb=` would write to any file of the person. So it gets
+/// only switches, numbers and plain words, and none that name a file or what only the real command line has.
 pub(super) fn probed(configuration: &Configuration) -> String {
     let system = &configuration.system;
     let mut value = system.target.clone();
     let overridden = override_of(configuration);
-    if let Some(properties) = overridden {
+    for property in overridden.unwrap_or_default().split(',').filter(|property| is_harmless(property)) {
         value.push(',');
-        value.push_str(properties);
+        value.push_str(property);
     }
     if wants_usb(configuration) && !is_virt(&system.target) && !has(overridden, "usb") && system.target != "microvm" {
         value.push_str(",usb=on");
@@ -136,7 +139,30 @@ fn override_of(configuration: &Configuration) -> Option<&str> {
     configuration.qemu.machine_property_override.as_deref().map(str::trim).filter(|properties| !properties.is_empty())
 }
 
+/// Whether a trial may have this property: it names neither a file nor another object.
+fn is_harmless(property: &str) -> bool {
+    const REFERENCES: &[&str] =
+        &["append", "confidential-guest-support", "dtb", "dumpdtb", "firmware", "initrd", "kernel", "memory-backend", "memory-encryption"];
+    let Some((name, value)) = property.split_once('=') else { return false };
+    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    plain(name) && plain(value) && !REFERENCES.contains(&name) && !name.starts_with("pflash") && !name.ends_with("audiodev")
+}
+
 /// Whether a list of properties has `name`.
 fn has(properties: Option<&str>, name: &str) -> bool {
     properties.unwrap_or_default().split(',').any(|property| property.split('=').next() == Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_gets_no_property_that_names_a_file() {
+        let mut configuration = Configuration::default();
+        configuration.system.target = "virt".to_owned();
+        configuration.qemu.machine_property_override =
+            Some("gic-version=3,dumpdtb=/home/me/.bashrc,dumpdtb=here,firmware=x,memory-backend=mem0,a=b,,dumpdtb=y,secure=on".to_owned());
+        assert_eq!(probed(&configuration), "virt,gic-version=3,a=b,secure=on");
+    }
 }
