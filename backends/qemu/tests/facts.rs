@@ -45,9 +45,12 @@ async fn a_program_that_is_no_emulator_is_an_error_that_says_so() -> anyhow::Res
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir()?;
     let program = directory.path().join("qemu-system-x86_64");
-    for (script, expected) in
-        [("echo I am broken >&2; exit 3", "I am broken"), ("echo '{}'; exit 1", "ended"), ("echo nonsense", "understood")]
-    {
+    for (script, expected) in [
+        ("echo I am broken >&2; exit 3", "I am broken"),
+        ("echo '{}'; exit 1", "ended"),
+        ("echo nonsense", "understood"),
+        ("exec tr '\\0' x </dev/zero", "without end"),
+    ] {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n"))?;
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
         let error = Emulator::find(&program, Some(directory.path())).await.expect_err("a broken emulator was believed");

@@ -16,6 +16,8 @@ use super::Error;
 /// How much of what QEMU writes to its standard error is kept.
 const STDERR_KEPT: usize = 16 << 10;
 const STDERR_LINES: usize = 5;
+/// The longest answer that is read, in bytes: the whole schema of QEMU has a sixtieth of it.
+const MAX_LINE: u64 = 16 << 20;
 
 /// A started QEMU that answered the greeting. It is killed when this is dropped.
 pub(crate) struct Conversation {
@@ -32,7 +34,7 @@ impl Conversation {
     /// Starts `program` with `-qmp stdio` after `arguments` and enters command mode. Everything together may take `allowed`.
     pub async fn start(program: &Path, arguments: &[OsString], allowed: Duration) -> Result<Self, Error> {
         let mut command = Command::new(program);
-        command.args(arguments).args(["-qmp", "stdio"]);
+        command.args(arguments).args(["-qmp", "stdio"]).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let start_failed = |source| Error::Start { program: program.to_owned(), source };
         let mut child = command.spawn().map_err(start_failed)?;
@@ -90,12 +92,15 @@ impl Conversation {
     async fn read(&mut self, command: &str, wanted: &str) -> Result<Value, Error> {
         loop {
             let mut line = Vec::new();
-            let count = match tokio::time::timeout_at(self.deadline, self.output.read_until(b'\n', &mut line)).await {
+            let mut bounded = (&mut self.output).take(MAX_LINE);
+            match tokio::time::timeout_at(self.deadline, bounded.read_until(b'\n', &mut line)).await {
                 Err(_) => return Err(self.silent().await),
                 Ok(Err(_)) | Ok(Ok(0)) => return Err(self.ended().await),
-                Ok(Ok(count)) => count,
-            };
-            debug_assert!(count > 0);
+                Ok(Ok(_)) => {}
+            }
+            if line.len() as u64 == MAX_LINE {
+                return Err(self.answer(command, "an answer without end"));
+            }
             let mut message: Value = serde_json::from_slice(&line).map_err(|error| self.answer(command, &error.to_string()))?;
             if let Some(error) = message.get("error") {
                 let reason = error.get("desc").and_then(Value::as_str).unwrap_or("an error without a description");
