@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{Home, Picture, Ran, eventually};
 
 /// How long an emulated guest may take for anything, beside others on a slow computer.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A machine of a [`Home`].
 pub struct Guest<'h> {
@@ -90,6 +90,18 @@ impl<'h> Guest<'h> {
         let ran: Ran = console.wait_with_output().unwrap().into();
         assert_eq!(ran.code, 0, "{line}: {ran:?}");
         ran.stdout
+    }
+
+    /// Types something after which the machine ends, and waits for that.
+    ///
+    /// # Panics
+    /// Where the console is not closed.
+    pub fn types_last(&self, line: &str) {
+        let mut command = self.home.command(["console", &self.name, "--timeout", &PATIENCE.as_secs().to_string()]);
+        let mut console = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        console.stdin.take().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+        let ran: Ran = console.wait_with_output().unwrap().into();
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
     }
 
     /// Runs a command in the guest's shell; its exit code and what it printed.

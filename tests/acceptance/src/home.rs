@@ -16,6 +16,7 @@ use crate::guest::Guest;
 pub struct Home {
     folder: TempDir,
     variables: Vec<(String, String)>,
+    removed: Vec<String>,
 }
 
 /// What a run of `viv` left.
@@ -80,10 +81,17 @@ impl Home {
     pub fn new() -> Self {
         // Short, because the paths of sockets must be.
         let folder = tempfile::Builder::new().prefix("viv-acceptance-").tempdir_in("/tmp").unwrap();
-        let home = Self { folder, variables: Vec::new() };
+        let home = Self { folder, variables: Vec::new(), removed: Vec::new() };
         fs::create_dir(home.path().join("run")).unwrap();
         fs::set_permissions(home.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
         home
+    }
+
+    /// Takes a variable away from every later run of `viv`.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.removed.push(name.to_owned());
+        self
     }
 
     /// Sets a variable for every later run of `viv`.
@@ -131,6 +139,9 @@ impl Home {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())
             .stdin(Stdio::null());
+        for name in &self.removed {
+            command.env_remove(name);
+        }
         command
     }
 
@@ -197,7 +208,7 @@ impl Home {
     }
 
     /// The processes that have this home's path among their arguments or in their environment: nothing else has.
-    fn processes(&self) -> Vec<u32> {
+    pub fn processes(&self) -> Vec<u32> {
         let needle = self.path().as_os_str().as_encoded_bytes();
         let knows = |file: PathBuf| fs::read(file).is_ok_and(|bytes| bytes.windows(needle.len()).any(|part| part == needle));
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -6,13 +6,16 @@
 //!
 //! Where QEMU or the guests are missing a test says so and does nothing, unless `CI` or `VIVARIUM_REQUIRE_GUESTS` is set: then it fails.
 
+mod fake;
 mod guest;
 pub mod guests;
 mod home;
+mod mount;
 mod picture;
 
 pub use guest::{Guest, PATIENCE};
 pub use home::{Home, Ran};
+pub use mount::Mount;
 pub use picture::Picture;
 
 use std::path::{Path, PathBuf};

@@ -1,17 +1,207 @@
 //! What a person does with a machine that runs.
 
+use std::fs;
+use std::process::Stdio;
+
 use acceptance::guests::Guests;
-use acceptance::{Home, Ran};
+use acceptance::{Guest, Home, PATIENCE, eventually};
+
+/// A machine that boots the usual guest, with further arguments to `viv create` and words for the kernel.
+fn machine<'h>(home: &'h Home, words: &str, arguments: &[&str]) -> Option<Guest<'h>> {
+    let kernel = Guests::find("x86_64")?;
+    let mut all = kernel.arguments("q35", words);
+    all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    Some(home.create("Demo", all))
+}
 
 #[test]
-fn a_machine_runs_answers_and_shuts_down() {
-    let Some(kernel) = Guests::find("x86_64") else { return };
+fn it_is_paused_resumed_photographed_reset_and_asked_to_stop() {
     let home = Home::new();
-    let guest = home.create("Demo", kernel.arguments("q35", ""));
+    let Some(guest) = machine(&home, "", &["--network", "none"]) else { return };
+    home.refused(&["console", "Demo"], 4);
+    home.refused(&["pause", "Demo"], 4);
+    home.refused(&["stop", "Demo"], 4);
     guest.start();
+    let status = guest.status();
+    for member in ["name", "uuid", "backend", "supervisor_pid", "backend_pid", "sandbox"] {
+        assert!(!status[member].is_null(), "{member}: {status:#}");
+    }
+    assert!(status["accelerator"]["why"].as_str().is_some_and(|why| !why.is_empty()), "{status:#}");
+    home.refused(&["start", "Demo"], 4);
+    home.refused(&["config", "set", "Demo", "System.MemorySize", "640"], 4);
     guest.up();
     assert_eq!(guest.run("echo $((6 * 7))"), "42");
-    let ran: Ran = home.command(["stop", "Demo"]).output().unwrap().into();
-    assert_eq!(ran.code, 0, "{ran:?}");
+
+    let size = guest.run("cat /sys/class/graphics/fb0/virtual_size");
+    let picture = guest.picture();
+    assert_eq!(format!("{},{}", picture.width, picture.height), size);
+    assert!(picture.lit() > 1000 && picture.colours() > 4, "{} pixels of {} colours", picture.lit(), picture.colours());
+
+    guest.viv("pause", &[]);
+    assert_eq!(guest.state(), "paused");
+    home.refused(&["pause", "Demo"], 4);
+    // What is typed now is answered later.
+    let ran = home.viv(&["console", "Demo", "--until", "never said", "--timeout", "1"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    guest.viv("resume", &[]);
+    assert_eq!(guest.state(), "running");
+    home.refused(&["resume", "Demo"], 4);
+    assert_eq!(guest.run("echo still $((1 + 1))"), "still 2");
+
+    let log = home.path().join("events");
+    let mut events = home.command(["events", "Demo"]).stdout(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let told = |what: &str| {
+        eventually(&format!("told of: {what}"), PATIENCE, || fs::read_to_string(&log).unwrap().contains(what).then_some(()));
+    };
+    told("is running");
+    guest.run("dmesg -c > /dev/null; echo before the reset > /tmp/mark");
+    guest.viv("reset", &[]);
+    told("reset button was pressed");
+    eventually("the guest boots anew", PATIENCE, || (!guest.types("", "guest# ").is_empty() && fresh(&guest)).then_some(()));
+    assert_eq!(guest.state(), "running");
+
+    guest.viv("stop", &["--timeout", "240"]);
+    told("ended: The guest powered off");
+    assert!(events.wait().unwrap().success());
     assert_eq!(guest.ending()["reason"], "guest_shutdown");
+    home.refused(&["stop", "Demo"], 4);
+}
+
+/// Whether what was left before the reset is gone.
+fn fresh(guest: &Guest<'_>) -> bool {
+    guest.try_run("test -e /tmp/mark").0 != 0
+}
+
+#[test]
+fn consoles_come_and_go_and_miss_nothing() {
+    let home = Home::new();
+    let Some(guest) = machine(&home, "", &["--network", "none", "--no-display"]) else { return };
+    guest.start();
+    let first_log = home.path().join("first");
+    let watch = || home.command(["console", "Demo"]).stdin(Stdio::piped()).stdout(fs::File::create(&first_log).unwrap()).spawn().unwrap();
+    let mut first = watch();
+    guest.up();
+    let shows =
+        |what: &str| eventually(what, PATIENCE, || fs::read_to_string(&first_log).is_ok_and(|text| text.contains(what)).then_some(()));
+    // Two at once see the same.
+    guest.run("echo both-$((20 + 3))-see-it");
+    shows("both-23-see-it");
+    // What was said while nobody looked is shown to who comes back.
+    first.kill().unwrap();
+    first.wait().unwrap();
+    guest.run("echo meanwhile-$((30 + 4))");
+    let mut first = watch();
+    shows("meanwhile-34");
+    shows("both-23-see-it");
+    guest.run("echo onwards-$((40 + 5))");
+    shows("onwards-45");
+    // The machine goes by itself, and every console with it.
+    guest.types_last("poweroff -f");
+    assert_eq!(guest.ending()["reason"], "guest_shutdown");
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_written_stays_but_not_in_a_disposable_run_and_changes_take_effect() {
+    let home = Home::new();
+    let Some(guest) = machine(&home, "", &["--network", "none", "--no-display", "--cpus", "1", "--disk", "64MiB"]) else { return };
+    guest.start();
+    guest.up();
+    assert_eq!(guest.run("nproc"), "1");
+    guest.run("mkfs.ext2 /dev/vda > /dev/null 2>&1 && mount /dev/vda /mnt && echo kept > /mnt/word && umount /mnt");
+    guest.viv("stop", &["--timeout", "240"]);
+
+    home.ok(&["config", "set", "Demo", "System.CPUCount", "2", "System.MemorySize", "640"]);
+    let disk = image(&guest);
+    let before = fs::read(&disk).unwrap();
+    guest.viv("start", &["--wait", "--disposable"]);
+    assert_eq!(guest.status()["options"]["disposable"], true);
+    guest.up();
+    assert_eq!(guest.run("nproc"), "2");
+    let memory: u64 = guest.run("sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo").parse().unwrap();
+    assert!((540 << 10..640 << 10).contains(&memory), "{memory} KiB");
+    assert_eq!(guest.run("mount /dev/vda /mnt && cat /mnt/word"), "kept");
+    guest.run("echo lost > /mnt/word && dd if=/dev/urandom of=/mnt/more bs=1M count=8 2> /dev/null && sync && umount /mnt");
+    guest.viv("stop", &["--timeout", "240"]);
+    assert!(fs::read(&disk).unwrap() == before, "the disk has changed");
+}
+
+/// The image of the machine's only disk.
+fn image(guest: &Guest<'_>) -> std::path::PathBuf {
+    let drives = guest.home.json(&["drive", "list", &guest.name]);
+    let disk = drives.as_array().unwrap().iter().find(|drive| drive["type"] == "Disk").unwrap_or_else(|| panic!("{drives:#}"));
+    disk["path"].as_str().unwrap_or_else(|| panic!("{drives:#}")).into()
+}
+
+#[test]
+fn media_go_in_and_out_under_a_running_guest() {
+    let Some(kernel) = Guests::find("x86_64") else { return };
+    let iso = kernel.images["iso"].clone();
+    let home = Home::new();
+    let Some(guest) = machine(&home, "", &["--network", "none", "--no-display"]) else { return };
+    home.ok(&["drive", "add", "Demo", "--cd"]);
+    guest.start();
+    guest.up();
+    assert_ne!(guest.try_run("head -c 4 /dev/sr0").0, 0, "there is something in the empty drive");
+
+    home.ok(&["media", "insert", "Demo", &iso.display().to_string()]);
+    assert_eq!(home.json(&["media", "list", "Demo"])[0]["medium"], iso.display().to_string());
+    let listed = eventually("the guest mounts the CD", PATIENCE, || {
+        let (code, said) = guest.try_run("mount -t iso9660 -o ro /dev/sr0 /mnt && ls /mnt");
+        (code == 0).then_some(said)
+    });
+    assert!(!listed.is_empty());
+    // The guest has locked the tray.
+    let failure = home.refused(&["media", "eject", "Demo"], 1);
+    assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("--force")), "{failure}");
+    guest.run("umount /mnt");
+    eventually("the guest lets go of the CD", PATIENCE, || {
+        guest.run("sync");
+        (home.viv(&["media", "eject", "Demo"]).code == 0).then_some(())
+    });
+    assert!(home.json(&["media", "list", "Demo"])[0]["medium"].is_null());
+
+    // Any file is a CD. It is there under its own bytes, whatever they look like.
+    let disc = home.path().join("disc");
+    let mut bytes = b"QFI\xfb disc of a person".to_vec();
+    bytes.resize(256 << 10, b'.');
+    fs::write(&disc, &bytes).unwrap();
+    home.ok(&["media", "insert", "Demo", &disc.display().to_string()]);
+    eventually("the guest reads the other disc", PATIENCE, || {
+        (guest.try_run("dd if=/dev/sr0 bs=2048 count=1 2> /dev/null | tail -c +6 | head -c 16").1 == "disc of a person").then_some(())
+    });
+    let failure = home.refused(&["media", "insert", "Demo", "/nowhere/such.iso"], 3);
+    assert!(failure["message"].as_str().unwrap_or_default().contains("/nowhere/such.iso"), "{failure}");
+    assert_eq!(home.json(&["media", "list", "Demo"])[0]["medium"], disc.display().to_string(), "the old one stays");
+
+    // It stays over restarts.
+    guest.viv("stop", &["--force"]);
+    assert_eq!(home.json(&["media", "list", "Demo"])[0]["medium"], disc.display().to_string());
+}
+
+#[test]
+fn a_tpm_and_a_shared_folder_are_there() {
+    if acceptance::program("swtpm").is_none() {
+        return acceptance::skip("swtpm is not installed");
+    }
+    let home = Home::new();
+    let Some(guest) = machine(&home, "", &["--network", "none", "--no-display", "--tpm"]) else { return };
+    let folder = home.path().join("shared");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("letter"), "for the guest\n").unwrap();
+    // As another program with UTM's registry would leave it: no command of ours shares a folder yet.
+    let uuid = home.json(&["list"])[0]["uuid"].as_str().unwrap().to_uppercase();
+    let registry = home.machines().join(".state/registry");
+    fs::create_dir_all(&registry).unwrap();
+    let entry = serde_json::json!({ "SharedDirectories": [{ "Path": folder, "ReadOnly": false }] });
+    fs::write(registry.join(format!("{uuid}.json")), entry.to_string()).unwrap();
+
+    guest.start();
+    guest.up();
+    guest.run("test -c /dev/tpm0 && mount -t 9p -o trans=virtio,version=9p2000.L share /mnt");
+    assert_eq!(guest.run("cat /mnt/letter"), "for the guest");
+    guest.run("echo for the host > /mnt/answer && sync && umount /mnt");
+    assert_eq!(fs::read_to_string(folder.join("answer")).unwrap(), "for the host\n");
+    guest.viv("stop", &["--timeout", "240"]);
+    assert!(home.bundle("Demo").join("Data/tpmdata").metadata().unwrap().len() > 0, "the TPM's state is kept");
 }

@@ -1,0 +1,352 @@
+//! Bad luck: each ends in a clear message and exit code, and nothing is left behind.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use acceptance::guests::Guests;
+use acceptance::{Guest, Home, PATIENCE, Ran, emulator, eventually, kill, lives};
+use serde_json::Value;
+
+const FAKE: &str = env!("CARGO_BIN_EXE_fake-qemu");
+
+/// A machine without a guest: its firmware finds nothing to boot, and stays.
+fn empty<'h>(home: &'h Home, name: &str) -> Guest<'h> {
+    home.create(name, ["--arch", "x86_64", "--machine", "q35", "--firmware", "bios", "--no-disk", "--network", "none", "--memory", "64MiB"])
+}
+
+/// All that an error says.
+fn text(failure: &Value) -> String {
+    ["message", "details", "hint"].iter().filter_map(|part| failure[*part].as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// A start that fails: what it says, after a look at what it left.
+fn refused(home: &Home, name: &str) -> Value {
+    let failure = home.refused(&["start", name, "--wait"], 1);
+    assert_eq!(Guest::existing(home, name).state(), "stopped");
+    eventually("nothing is left running", Duration::from_secs(30), || home.processes().is_empty().then_some(()));
+    // It is not taken for a running machine, and says the same again.
+    failure
+}
+
+#[test]
+fn no_qemu_is_said_with_the_package_that_brings_it() {
+    let home = Home::new();
+    let nothing = home.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    let home = home.with("PATH", &nothing).with("VIVARIUM_QEMU_PATH", &nothing);
+    empty(&home, "Demo");
+    let failure = refused(&home, "Demo");
+    assert_eq!(failure["kind"], "missing");
+    assert!(text(&failure).contains("qemu-system-x86_64") && text(&failure).contains("qemu-system-x86"), "{failure:#}");
+    assert_eq!(home.viv(&["doctor"]).code, 1);
+}
+
+#[test]
+fn a_qemu_that_cannot_do_the_job_says_why() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    for (behaviour, words) in [
+        ("old", &["1.12.0"][..]),
+        ("broken", &["libfake.so.1"]),
+        ("crash", &["status 3", "the flux capacitor is empty"]),
+        ("abort", &["signal 6"]),
+        ("garbage", &["monitor"]),
+        ("endless", &["monitor"]),
+    ] {
+        let home = Home::new().with_fake_qemu(FAKE, behaviour);
+        let guest = empty(&home, "Demo");
+        let failure = refused(&home, "Demo");
+        let said = text(&failure);
+        assert!(words.iter().all(|word| said.contains(word)), "{behaviour}: {failure:#}");
+        let again = refused(&home, "Demo");
+        assert_eq!(failure["message"].as_str().map(no_numbers), again["message"].as_str().map(no_numbers), "{behaviour}");
+        if matches!(behaviour, "crash" | "abort") {
+            assert_eq!(guest.status()["last_run"]["ending"]["reason"], "start_failed", "{behaviour}");
+        }
+    }
+}
+
+/// Process numbers differ from run to run.
+fn no_numbers(text: &str) -> String {
+    text.chars().filter(|character| !character.is_ascii_digit()).collect()
+}
+
+#[test]
+fn a_qemu_that_hangs_is_ended() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    // Each waits for as long as a slow disk might take, so they wait together.
+    let waiting = ["mute", "hang", "silent"].map(|behaviour| {
+        std::thread::spawn(move || {
+            let home = Home::new().with_fake_qemu(FAKE, behaviour);
+            empty(&home, "Demo");
+            let failure = refused(&home, "Demo");
+            assert_eq!(failure["kind"], "timeout", "{behaviour}: {failure:#}");
+        })
+    });
+    for thread in waiting {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_qemu_with_news_that_nobody_knows_runs_on() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new().with_fake_qemu(FAKE, "curious");
+    let guest = empty(&home, "Demo");
+    guest.start();
+    let status = guest.status();
+    assert_eq!(status["state"], "running", "{status:#}");
+    guest.viv("stop", &["--force"]);
+    assert_eq!(guest.state(), "stopped");
+    eventually("nothing is left running", PATIENCE, || home.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn of_two_starts_one_wins() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = empty(&home, "Demo");
+    for _ in 0..3 {
+        let start = || home.command(["start", "Demo", "--wait", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut codes = [start(), start()].map(|child| Ran::from(child.wait_with_output().unwrap()).code);
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 4]);
+        assert_eq!(guest.state(), "running");
+        guest.viv("stop", &["--force"]);
+    }
+}
+
+#[test]
+fn a_killed_qemu_is_noticed_and_the_reason_kept() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = empty(&home, "Demo");
+    guest.start();
+    let supervisor = guest.pid("supervisor_pid");
+    kill(guest.pid("backend_pid"));
+    let ending = guest.ending();
+    assert_eq!((&ending["reason"], &ending["signal"]), (&"backend_died".into(), &9.into()), "{ending:#}");
+    assert!(home.ok(&["status", "Demo"]).contains("signal 9"));
+    eventually("the supervisor has ended", PATIENCE, || (!lives(supervisor)).then_some(()));
+    home.refused(&["stop", "Demo"], 4);
+    guest.start();
+    guest.viv("stop", &["--force"]);
+}
+
+#[test]
+fn a_machine_outlives_its_supervisor() {
+    let Some(kernel) = Guests::find("x86_64") else { return };
+    let home = Home::new();
+    let guest = home.create("Demo", kernel.arguments("q35", ""));
+    guest.start();
+    guest.up();
+    guest.run("echo written before > /tmp/note");
+    let (supervisor, qemu) = (guest.pid("supervisor_pid"), guest.pid("backend_pid"));
+    kill(supervisor);
+    let status = guest.status();
+    assert_eq!((&status["state"], &status["adopted"]), (&"running".into(), &true.into()), "{status:#}");
+    assert_eq!(guest.pid("backend_pid"), qemu);
+    assert_ne!(guest.pid("supervisor_pid"), supervisor);
+    // What the guest said before is still to be seen, and it can be talked to and photographed.
+    assert!(guest.hears("guest# ").contains("guest ready"));
+    assert_eq!(guest.run("cat /tmp/note"), "written before");
+    assert!(guest.picture().lit() > 1000);
+    // Once more, with a command in the middle of it: nobody has to know.
+    kill(guest.pid("supervisor_pid"));
+    guest.viv("pause", &[]);
+    kill(guest.pid("supervisor_pid"));
+    assert_eq!(guest.state(), "paused");
+    guest.viv("resume", &[]);
+    guest.viv("stop", &["--timeout", "170"]);
+    assert_eq!(guest.ending()["reason"], "guest_shutdown");
+    assert!(!lives(qemu));
+}
+
+#[test]
+fn a_machine_whose_processes_were_all_killed_can_be_started_again() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = empty(&home, "Demo");
+    guest.start();
+    let (supervisor, qemu) = (guest.pid("supervisor_pid"), guest.pid("backend_pid"));
+    kill(supervisor);
+    kill(qemu);
+    assert_eq!(guest.state(), "stopped");
+    guest.start();
+    guest.viv("stop", &["--force"]);
+    assert_eq!(guest.state(), "stopped");
+}
+
+/// The image of a machine's only drive.
+fn image(home: &Home, name: &str) -> PathBuf {
+    let drives = home.json(&["drive", "list", name]);
+    drives[0]["path"].as_str().unwrap_or_else(|| panic!("{drives:#}")).into()
+}
+
+fn with_disk<'h>(home: &'h Home, name: &str) -> Guest<'h> {
+    home.create(name, ["--arch", "x86_64", "--firmware", "bios", "--disk", "16MiB", "--network", "none", "--memory", "64MiB"])
+}
+
+fn qemu_img(arguments: &[&str]) {
+    let done = std::process::Command::new("qemu-img").args(arguments).output().unwrap();
+    assert!(done.status.success(), "qemu-img {arguments:?}: {done:?}");
+}
+
+#[test]
+fn images_that_lead_elsewhere_are_refused_before_qemu_runs() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    with_disk(&home, "Demo");
+    let disk = image(&home, "Demo");
+    let path = disk.to_str().unwrap();
+    let secret = home.path().join("secret.raw");
+    fs::write(&secret, vec![b's'; 1 << 20]).unwrap();
+    let secret = secret.to_str().unwrap();
+    for options in [vec!["-b", secret, "-F", "raw"], vec!["-b", "../../../secret.raw", "-F", "raw", "-u"]] {
+        fs::remove_file(&disk).unwrap();
+        let mut arguments = vec!["create", "-f", "qcow2"];
+        arguments.extend(options);
+        arguments.extend([path, "1M"]);
+        qemu_img(&arguments);
+        let failure = refused(&home, "Demo");
+        assert_eq!(failure["kind"], "file", "{failure:#}");
+        assert!(text(&failure).contains("secret.raw") && failure["hint"].is_string(), "{failure:#}");
+    }
+    fs::remove_file(&disk).unwrap();
+    qemu_img(&["create", "-f", "qcow2", "-o", &format!("data_file={secret},data_file_raw=on"), path, "1M"]);
+    let failure = refused(&home, "Demo");
+    assert!(text(&failure).contains("secret.raw") && failure["hint"].is_string(), "{failure:#}");
+    let log = fs::read_dir(home.machines().join(".state/logs")).unwrap().flatten().next().unwrap().path().join("backend.log");
+    assert!(!log.exists(), "QEMU was started");
+}
+
+#[test]
+fn images_that_are_missing_or_in_use_are_said() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = with_disk(&home, "Demo");
+    let disk = image(&home, "Demo");
+    home.ok(&["clone", "Demo", "Twin"]);
+    let twin = image(&home, "Twin");
+    fs::remove_file(&twin).unwrap();
+    let failure = refused(&home, "Twin");
+    let name = twin.file_name().unwrap().to_str().unwrap();
+    assert!(text(&failure).contains(name) && failure["hint"].is_string(), "{failure:#}");
+
+    // Another machine writes to the very same file.
+    fs::hard_link(&disk, &twin).unwrap();
+    guest.start();
+    let failure = home.refused(&["start", "Twin", "--wait"], 1);
+    assert!(text(&failure).contains("lock"), "{failure:#}");
+    assert_eq!(guest.state(), "running");
+    guest.viv("stop", &["--force"]);
+    Guest::existing(&home, "Twin").start();
+}
+
+#[test]
+fn a_runtime_folder_that_cannot_be_used_is_said() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    empty(&home, "Demo");
+    fs::create_dir(home.runtime()).unwrap();
+    fs::set_permissions(home.runtime(), fs::Permissions::from_mode(0o755)).unwrap();
+    let failure = home.refused(&["start", "Demo", "--wait"], 1);
+    assert!(text(&failure).contains("0700") && text(&failure).contains(home.runtime().to_str().unwrap()), "{failure:#}");
+    fs::remove_dir(home.runtime()).unwrap();
+    std::os::unix::fs::symlink("/tmp", home.runtime()).unwrap();
+    home.refused(&["start", "Demo", "--wait"], 1);
+    fs::remove_file(home.runtime()).unwrap();
+    if rustix::process::getuid().is_root() {
+        fs::create_dir(home.runtime()).unwrap();
+        fs::set_permissions(home.runtime(), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(home.runtime(), Some(65534), None).unwrap();
+        let failure = home.refused(&["start", "Demo", "--wait"], 1);
+        assert!(text(&failure).contains("belongs to somebody else"), "{failure:#}");
+        fs::remove_dir(home.runtime()).unwrap();
+    }
+
+    let long = home.path().join("long".repeat(20));
+    fs::create_dir(&long).unwrap();
+    fs::set_permissions(&long, fs::Permissions::from_mode(0o700)).unwrap();
+    let ran: Ran = home.command(["start", "Demo", "--wait"]).env("XDG_RUNTIME_DIR", &long).output().unwrap().into();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("too long") && ran.stderr.contains("XDG_RUNTIME_DIR"), "{ran:?}");
+}
+
+#[test]
+fn without_a_runtime_folder_one_is_made() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new().without("XDG_RUNTIME_DIR");
+    let guest = empty(&home, "Demo");
+    guest.start();
+    guest.viv("pause", &[]);
+    guest.viv("stop", &["--force"]);
+}
+
+#[test]
+fn a_bundle_that_cannot_be_written_to_is_said_or_run_without_writing() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let folder = home.path().join("stick");
+    let Some(stick) = acceptance::Mount::tmpfs(&folder, "64m") else { return };
+    with_disk(&home, "Demo");
+    home.ok(&["move", "Demo", folder.to_str().unwrap()]);
+    stick.again("ro");
+    let failure = refused(&home, "Demo");
+    assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("--disposable")), "{failure:#}");
+    // What the hint says works.
+    home.ok(&["start", "Demo", "--wait", "--disposable"]);
+    home.ok(&["stop", "Demo", "--force"]);
+    let failure = home.refused(&["config", "set", "Demo", "System.MemorySize", "128"], 1);
+    assert!(text(&failure).to_lowercase().contains("read-only file system"), "{failure:#}");
+}
+
+#[test]
+fn a_full_disk_pauses_the_guest_until_there_is_room() {
+    let Some(kernel) = Guests::find("x86_64") else { return };
+    let home = Home::new();
+    let folder = home.path().join("small");
+    let Some(small) = acceptance::Mount::tmpfs(&folder, "96m") else { return };
+    let mut arguments = kernel.arguments("q35", "");
+    arguments.extend(["--disk", "256MiB", "--network", "none", "--no-display"].map(str::to_owned));
+    let guest = home.create("Demo", arguments);
+    home.ok(&["move", "Demo", folder.to_str().unwrap()]);
+    guest.start();
+    guest.up();
+    let log = home.path().join("events");
+    let mut events = home.command(["events", "Demo"]).stdout(fs::File::create(&log).unwrap()).spawn().unwrap();
+    guest.types("dd if=/dev/urandom of=/dev/vda bs=1M count=120 conv=fsync; echo it-is-$((2 * 21))", "dd if");
+    guest.becomes("paused");
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(told.contains("No space left on the host's disk") && told.contains("paused"), "{told}");
+    small.again("size=320m");
+    guest.viv("resume", &[]);
+    guest.hears("it-is-42");
+    assert_eq!(guest.run("dmesg | grep -c 'I/O error'; true"), "0");
+    guest.viv("stop", &["--timeout", "170"]);
+    assert!(events.wait().unwrap().success());
+    home.ok(&["drive", "check", "Demo", "2"]);
+}
