@@ -37,6 +37,11 @@ struct Candidate<'d> {
 
 pub(super) fn add(b: &mut Builder<'_>) {
     let mut taken = Taken::default();
+    // PCs start a kernel through an option ROM, which is the first in the boot order. Two firsts are one too many for QEMU.
+    let kernel = |drive: &Drive| drive.image_type == ImageType::LinuxKernel;
+    if b.configuration().drives.iter().any(kernel) || super::user::words(b.configuration()).iter().any(|word| word == "-kernel") {
+        taken.boot = 1;
+    }
     // Whoever sets the firmware's boot device means that and not our order.
     let order_is_set = matches!(b.architecture(), Architecture::Ppc | Architecture::Ppc64)
         && super::user::words(b.configuration())
