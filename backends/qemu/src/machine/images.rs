@@ -8,7 +8,7 @@ use super::Setup;
 use crate::command_line::{Image, Layer, Place};
 use bundle::qemu::{Drive, ImageType};
 use bundle::registry::FORMAT_KEY;
-use bundle::{FileName, Images};
+use bundle::{EFI_VARIABLES_FILE, FileName, Images, TPM_FILE};
 use disk_image::{Chain, ChainError, Format};
 use machine::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -26,11 +26,12 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
-/// Resolves the images of every drive.
+/// Resolves the images of every drive. A `disposable` run writes to none of them.
 ///
 /// # Errors
 /// An image of the bundle that is missing, unreadable or leads elsewhere. A missing external medium is a warning: the drive is empty.
-pub fn resolve(setup: &Setup, record: bool) -> Result<Resolved> {
+pub fn resolve(setup: &Setup, record: bool, disposable: bool) -> Result<Resolved> {
+    check_own_files(setup)?;
     let mut resolved = Resolved::default();
     let mut formats = Images::read(&setup.bundle).map_err(|error| {
         Error::new(ErrorKind::File, format!("Cannot tell the formats of the images in {}", setup.bundle.display())).with_source(error)
@@ -48,7 +49,7 @@ pub fn resolve(setup: &Setup, record: bool) -> Result<Resolved> {
                     continue;
                 }
                 let format = own_format(drive, name, &path, &mut formats, &mut changed)?;
-                let writable = drive.image_type == ImageType::Disk && !drive.read_only;
+                let writable = drive.image_type == ImageType::Disk && !drive.read_only && !disposable;
                 check_access(&path, writable, name.as_str())?;
                 resolved.images.insert(drive.identifier.clone(), own_image(&path, format, &setup.bundle)?);
             }
@@ -74,6 +75,18 @@ pub fn resolve(setup: &Setup, record: bool) -> Result<Resolved> {
         }
     }
     Ok(resolved)
+}
+
+/// Files of the bundle that no drive names and the machine writes to: a link in their place would let it write to what the link leads to.
+fn check_own_files(setup: &Setup) -> Result<()> {
+    let qemu = &setup.configuration.qemu;
+    for (used, name) in [(qemu.uefi_boot, EFI_VARIABLES_FILE), (qemu.tpm_device, TPM_FILE)] {
+        let checked = FileName::new(name).map(|name| bundle::data_path(&setup.bundle, &name).map(drop));
+        if let (true, Ok(Err(error))) = (used, checked) {
+            return Err(Error::new(ErrorKind::File, format!("Cannot use the file {name} of the machine")).with_source(error));
+        }
+    }
+    Ok(())
 }
 
 fn own_format(drive: &Drive, name: &FileName, path: &Path, formats: &mut Images, changed: &mut bool) -> Result<Format> {
@@ -178,4 +191,41 @@ pub fn shown(path: &Path) -> PathBuf {
 /// The format of a medium that a person inserts, for remembering it.
 pub fn format_of(file: &File) -> Option<&'static str> {
     disk_image::probe(file).ok().map(Format::driver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_place_of_what_the_machine_writes_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("a.utm");
+        std::fs::create_dir_all(bundle.join("Data")).unwrap();
+        std::fs::write(folder.path().join("precious"), "").unwrap();
+        let mut configuration = bundle::qemu::Configuration::default();
+        (configuration.qemu.uefi_boot, configuration.qemu.tpm_device) = (true, true);
+        let nowhere = PathBuf::new();
+        let setup = Setup {
+            bundle: bundle.clone(),
+            configuration,
+            entry: bundle::registry::Entry::default(),
+            runtime: nowhere.clone(),
+            logs: nowhere.clone(),
+            scratch: nowhere.clone(),
+            cache: nowhere,
+            directories: Vec::new(),
+        };
+        assert!(resolve(&setup, false).is_ok());
+        for name in [EFI_VARIABLES_FILE, TPM_FILE] {
+            for target in ["../../precious", "../../missing"] {
+                std::os::unix::fs::symlink(target, bundle.join("Data").join(name)).unwrap();
+                assert!(resolve(&setup, false).unwrap_err().to_string().contains(name));
+                std::fs::remove_file(bundle.join("Data").join(name)).unwrap();
+            }
+        }
+        std::fs::remove_dir(bundle.join("Data")).unwrap();
+        std::os::unix::fs::symlink("..", bundle.join("Data")).unwrap();
+        assert!(resolve(&setup, false).is_err());
+    }
 }

@@ -7,11 +7,11 @@ use machine::{Error, ErrorKind, Result, Sandbox};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use sandbox::{Confinement, Launch, Limits, Process, Requirement, Sockets, Tcp};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -177,14 +177,15 @@ fn copy_variables(template: &Path, path: &Path) -> Result<()> {
         return Ok(());
     }
     make_parent(path)?;
-    let temporary = path.with_extension("new");
-    let copied = std::fs::copy(template, &temporary)
-        .and_then(|_| OpenOptions::new().write(true).open(&temporary)?.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, path));
-    copied.map_err(|error| {
-        let _ = std::fs::remove_file(&temporary);
-        file("make the UEFI variables", path, error)
-    })
+    let copied = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(path);
+        // A name that nobody can have put a link at.
+        let mut temporary = tempfile::Builder::new().prefix(".new-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        io::copy(&mut File::open(template)?, &mut temporary)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map(drop).map_err(|error| error.error)
+    };
+    copied().map_err(|error| file("make the UEFI variables", path, error))
 }
 
 fn make_parent(path: &Path) -> Result<()> {
@@ -356,4 +357,23 @@ fn file(what: &str, path: &Path, error: io::Error) -> Error {
     let full = error.kind() == io::ErrorKind::StorageFull;
     let failed = Error::new(ErrorKind::File, format!("Cannot {what} {}", path.display())).with_source(error);
     if full { failed.with_hint("free some space on that disk, and start again") } else { failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_never_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("precious"), "precious").unwrap();
+        std::fs::write(at("template"), "variables").unwrap();
+        std::fs::create_dir(at("Data")).unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("Data/efi_vars.new")).unwrap();
+        copy_variables(&at("template"), &at("Data/efi_vars.fd")).unwrap();
+        assert_eq!(std::fs::read(at("precious")).unwrap(), b"precious");
+        assert_eq!(std::fs::read(at("Data/efi_vars.fd")).unwrap(), b"variables");
+        assert_eq!(std::fs::read_dir(at("Data")).unwrap().count(), 2);
+    }
 }
