@@ -216,16 +216,16 @@ mod tests {
             cache: nowhere,
             directories: Vec::new(),
         };
-        assert!(resolve(&setup, false).is_ok());
+        assert!(resolve(&setup, false, false).is_ok());
         for name in [EFI_VARIABLES_FILE, TPM_FILE] {
             for target in ["../../precious", "../../missing"] {
                 std::os::unix::fs::symlink(target, bundle.join("Data").join(name)).unwrap();
-                assert!(resolve(&setup, false).unwrap_err().to_string().contains(name));
+                assert!(resolve(&setup, false, false).unwrap_err().to_string().contains(name));
                 std::fs::remove_file(bundle.join("Data").join(name)).unwrap();
             }
         }
         std::fs::remove_dir(bundle.join("Data")).unwrap();
         std::os::unix::fs::symlink("..", bundle.join("Data")).unwrap();
-        assert!(resolve(&setup, false).is_err());
+        assert!(resolve(&setup, false, false).is_err());
     }
 }

@@ -69,7 +69,7 @@ impl Setup {
         let accelerator = accelerator::decide(&emulator, &host, &wish, Some(&self.cache)).await;
         let probe = command_line::probe(configuration, &emulator, &accelerator);
         let board = Board::find(&emulator, probe, Some(&self.cache)).await.map_err(|error| missing(&error))?;
-        let resolved = images::resolve(self, record)?;
+        let resolved = images::resolve(self, record, options.disposable)?;
         let paths =
             Paths { data: self.bundle.join("Data"), runtime: self.runtime.clone(), scratch: self.scratch.clone(), logs: self.logs.clone() };
         let shared = self.entry.shared_directories.first().map(|folder| folder.path.as_path());
