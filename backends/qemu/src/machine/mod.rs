@@ -260,7 +260,11 @@ impl Shared {
         let events = qmp.events();
         let run = self.begin_run(launched.process, qmp, record, false).await;
         tokio::spawn(run::watch(self.clone(), run.clone(), events));
-        let begun = if options.paused { Ok(()) } else { run.execute("let the guest run", commands::Cont::default()).await.map(drop) };
+        // A stop that came before there was a run to end has only said so.
+        let begun = match self.not_displaced() {
+            Ok(()) if !options.paused => run.execute("let the guest run", commands::Cont::default()).await.map(drop),
+            paused_or_displaced => paused_or_displaced,
+        };
         if let Err(error) = begun {
             // It may have died of it; then its own words say more.
             if let Ok(ending) = tokio::time::timeout(std::time::Duration::from_secs(2), run.ending()).await {
@@ -284,19 +288,19 @@ impl Shared {
         }
     }
 
-    /// QEMU ended, or hangs, before it greeted.
+    /// QEMU ended, or hangs, or says what cannot be understood, before it greeted.
     fn never_greeted(&self, process: &sandbox::Process, error: Error) -> Error {
-        let hangs = process.is_alive().unwrap_or(false) && error.kind() == ErrorKind::Timeout;
-        if hangs {
+        // One that dies closes its monitor a moment before it is gone.
+        let dying = error.kind() != ErrorKind::Timeout;
+        let exit = process.wait(Some(std::time::Duration::from_secs(if dying { 2 } else { 0 }))).ok().flatten();
+        if exit.is_none() && process.is_alive().unwrap_or(false) {
             let _ = process.signal(sandbox::Signal::KILL);
-        }
-        let exit = process.wait(Some(std::time::Duration::from_secs(10))).ok().flatten();
-        let _ = std::fs::remove_file(&self.supervision.record);
-        if hangs {
+            let _ = process.wait(Some(std::time::Duration::from_secs(10)));
+            let _ = std::fs::remove_file(&self.supervision.record);
             return error.with_hint(format!("QEMU was killed; its log is {}", self.log().display()));
         }
-        let log = String::from_utf8_lossy(&std::fs::read(self.log()).unwrap_or_default()).into_owned();
-        died(&Evidence { exit, log, ..Evidence::default() }.conclude())
+        let _ = std::fs::remove_file(&self.supervision.record);
+        died(&Evidence { exit, log: run::end_of_log(&self.log()), ..Evidence::default() }.conclude())
     }
 
     fn drive_states(&self, plan: &Plan) -> BTreeMap<String, DriveState> {

@@ -8,7 +8,9 @@ use machine::{Ending, Error, ErrorKind, Event, IoDirection, Result, State, StopM
 use qmp::{Notice, commands, types};
 use sandbox::{Exit, Process};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -18,6 +20,8 @@ use tokio::sync::{oneshot, watch};
 pub const GREETING: Duration = Duration::from_secs(60);
 /// How long events may follow after the process has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How much of the log's end is looked at, in bytes.
+const LOG_KEPT: u64 = 64 << 10;
 
 /// One life of a QEMU.
 pub struct Run {
@@ -140,13 +144,26 @@ fn exit_of(process: Arc<Process>) -> oneshot::Receiver<Exit> {
 fn conclude(shared: &Shared, run: &Run) {
     let ending = {
         let mut evidence = run.evidence();
-        evidence.log = String::from_utf8_lossy(&std::fs::read(&run.log).unwrap_or_default()).into_owned();
+        evidence.log = end_of_log(&run.log);
         evidence.conclude()
     };
     tracing::info!(reason = ?ending.reason, "{}", ending.message);
     let _ = std::fs::remove_file(&run.record_path);
     shared.end(&ending);
     run.ended.send_replace(Some(ending));
+}
+
+/// The last words of a log: a guest can make QEMU write much.
+pub fn end_of_log(path: &Path) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_KEPT)))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_KEPT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
 async fn on_notice(shared: &Arc<Shared>, run: &Arc<Run>, notice: Notice) {
