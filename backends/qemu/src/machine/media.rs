@@ -13,9 +13,13 @@ use serde_json::json;
 use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Makes node names of inserted media differ.
 static MEDIA: AtomicU32 = AtomicU32::new(1);
+
+/// How long a guest may take to open a tray that it has locked, when it is asked.
+const OPENING: Duration = Duration::from_secs(3);
 
 /// The drive that is asked for, with the device that takes its media.
 fn removable<'d>(drives: &'d [Drive], state: Option<&DriveState>, id: &str) -> Result<(&'d Drive, String)> {
@@ -107,10 +111,17 @@ async fn exchange(
 async fn remove(run: &Run, device: &str, force: bool, state: Option<&DriveState>) -> Result<()> {
     let old = node_of(run, device).await?;
     let open = commands::BlockdevOpenTray { id: Some(device.into()), force: Some(force), ..commands::BlockdevOpenTray::default() };
-    run.execute("open the drive's tray", open)
-        .await
-        .map_err(|error| if force { error } else { error.with_hint("the guest has locked it; unmount it there, or use --force") })?;
-    run.execute("take the medium out of the drive", commands::BlockdevRemoveMedium::new(device)).await?;
+    let locked = |error: Error| if force { error } else { error.with_hint("the guest has locked it; unmount it there, or use --force") };
+    run.execute("open the drive's tray", open).await.map_err(locked)?;
+    // A guest that has locked the tray is only asked to open it, and may do so a moment later.
+    let until = Instant::now() + OPENING;
+    loop {
+        match run.execute("take the medium out of the drive", commands::BlockdevRemoveMedium::new(device)).await {
+            Ok(_) => break,
+            Err(error) if force || Instant::now() >= until => return Err(locked(error)),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
     if let Some(old) = old {
         // What stays open is only a descriptor; the medium has changed all the same.
         if let Err(error) = run.qmp.execute(commands::BlockdevDel::new(&old)).await {
