@@ -142,7 +142,6 @@ fn converse(peer: &mut UnixStream) -> io::Result<()> {
         let answer = if line.contains("query-status") { r#"{"running": true, "status": "running", "vibe": 7}"# } else { "{}" };
         writeln!(peer, r#"{{"event": "FLUX_LOST", "data": {{"deep": [[[[{{}}]]]]}}, "timestamp": {{"seconds": 1, "microseconds": 2}}}}"#)?;
         writeln!(peer, r#"{{"event": "SHUTDOWN", "data": "not what it should be", "timestamp": {{"seconds": 1, "microseconds": 2}}}}"#)?;
-        writeln!(peer, r#"{{"unknown": true}}"#)?;
         writeln!(peer, r#"{{"return": {{}}, "id": "nobody asked"}}"#)?;
         writeln!(peer, r#"{{"return": {answer}, "id": {id}}}"#)?;
         if line.contains("\"quit\"") {
