@@ -7,11 +7,11 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use bundle::bundle_file_name;
+use bundle::{Bundle, BundleLock, LockError, bundle_file_name};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::staging::{self, Part};
+use crate::staging::Part;
 use crate::transfer::{self, Item, ItemKind};
 use crate::{Error, ErrorKind, ExportFormat, Job, Library, Machine, Result, files};
 
@@ -35,16 +35,16 @@ impl Library {
         let (Some(parent), Some(file_name)) = (target.parent(), target.file_name()) else {
             return Err(Error::new(ErrorKind::Invalid, format!("Cannot export to {}", destination.display())));
         };
-        if target == machine.path {
-            return Err(Error::new(ErrorKind::Exists, format!("\"{}\" cannot be exported onto itself", machine.name)));
+        let own = files::absolute(&machine.path);
+        if target == machine.path || target.starts_with(&own) {
+            return Err(Error::new(ErrorKind::Exists, format!("\"{}\" cannot be exported onto or into itself", machine.name)));
         }
-        if target.symlink_metadata().is_ok() {
-            if !replace {
-                return Err(Error::new(ErrorKind::Exists, format!("Already exists: {}", target.display()))
-                    .with_hint("Choose another name, or replace it"));
-            }
-            self.refuse_to_replace(&target, format)?;
+        let exists = target.symlink_metadata().is_ok();
+        if exists && !replace {
+            return Err(Error::new(ErrorKind::Exists, format!("Already exists: {}", target.display()))
+                .with_hint("Choose another name, or replace it"));
         }
+        let replaced = if exists { self.lock_replaced(&target, format)? } else { None };
         let _lock = self.lock(machine, "export")?;
         let file_name = file_name.to_string_lossy();
         let part = match format {
@@ -60,16 +60,19 @@ impl Library {
             }
         };
         job.check()?;
-        if target.symlink_metadata().is_ok() {
-            staging::discard(self.places(), &target).map_err(|error| Error::io(format!("Cannot replace {}", target.display()), error))?;
+        if exists {
+            part.replace(&target)?;
+        } else {
+            part.publish(&target)?;
         }
-        part.publish(&target)?;
+        drop(replaced);
         Ok(target)
     }
 
-    /// Only what an export made is replaced by one: a machine in use, or a person's folder, is not.
-    fn refuse_to_replace(&self, target: &Path, format: ExportFormat) -> Result<()> {
-        let data = fs::symlink_metadata(target).map_err(|error| Error::io(format!("Cannot replace {}", target.display()), error))?;
+    /// Only what an export made is replaced by one: a machine in use, or a person's folder, is not. A bundle is locked until it is replaced.
+    fn lock_replaced(&self, target: &Path, format: ExportFormat) -> Result<Option<BundleLock>> {
+        let failed = |error| Error::io(format!("Cannot replace {}", target.display()), error);
+        let data = fs::symlink_metadata(target).map_err(failed)?;
         let fits = match format {
             ExportFormat::Folder => data.is_dir() && target.join(bundle::CONFIGURATION_FILE).is_file(),
             ExportFormat::Zip => data.is_file(),
@@ -77,11 +80,21 @@ impl Library {
         if !fits {
             return Err(Error::new(ErrorKind::Exists, format!("Already exists and is something else: {}", target.display())));
         }
-        if format == ExportFormat::Folder && self.machines().iter().any(|machine| machine.path == target) {
+        if format == ExportFormat::Zip {
+            return Ok(None);
+        }
+        // By what it is: the library's folder may have several names.
+        let id = bundle::bundle_id(target).map_err(failed)?;
+        if self.machines().iter().any(|machine| machine.id == id) {
             return Err(Error::new(ErrorKind::Exists, format!("Is a machine of the library: {}", target.display()))
                 .with_hint("Delete that machine first, or choose another name"));
         }
-        Ok(())
+        match Bundle::lock(target) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(LockError::Held(_)) => Err(Error::new(ErrorKind::WrongState, format!("A machine that is in use: {}", target.display()))
+                .with_hint("Stop it first, or choose another name")),
+            Err(LockError::Io { source, .. }) => Err(failed(source)),
+        }
     }
 }
 

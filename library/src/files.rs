@@ -45,6 +45,25 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// Gives each of two the other's name.
+pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        // Some file systems cannot do that in one step.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {}
+        result => return Ok(result?),
+    }
+    // Never removed with what is in it: that is somebody's.
+    let aside = tempfile::Builder::new().prefix(".aside-").tempdir_in(a.parent().unwrap_or(Path::new("/")))?.keep();
+    let third = aside.join("it");
+    fs::rename(b, &third)?;
+    if let Err(error) = fs::rename(a, b) {
+        fs::rename(&third, b)?;
+        return Err(error);
+    }
+    fs::rename(&third, a)?;
+    fs::remove_dir(aside)
+}
+
 /// Removes a file or a folder with everything in it, without following links. Nothing there is fine.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {

@@ -86,6 +86,21 @@ impl Part {
         }
         Ok(Published { _lock: self.lock.take() })
     }
+
+    /// Gives it the name of what is there, which is removed: at each moment, also after a crash, the name leads to one of them, whole. What is
+    /// there must be of the same kind, and a folder locked by the caller.
+    pub fn replace(mut self, destination: &Path) -> Result<()> {
+        let failed = |source: io::Error| Error::io(format!("Cannot replace {}", destination.display()), source);
+        sync_tree(&self.path).map_err(failed)?;
+        if destination.is_dir() {
+            // What was there then has the temporary name, and goes with it.
+            files::exchange(&self.path, destination).map_err(failed)?;
+        } else {
+            fs::rename(&self.path, destination).map_err(failed)?;
+            self.path = PathBuf::new();
+        }
+        files::sync_folder(destination.parent().unwrap_or(Path::new("/"))).map_err(failed)
+    }
 }
 
 impl Drop for Part {
@@ -270,6 +285,24 @@ mod tests {
         let part = Part::folder(&places, &places.machines, "A.utm").unwrap();
         assert_eq!(part.publish(&places.machines.join("A.utm")).unwrap_err().kind(), ErrorKind::Exists);
         assert_eq!(fs::read_dir(&places.machines).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_replaces_takes_the_name_and_leaves_nothing() {
+        let (_folder, places) = places();
+        let at = |name: &str| places.machines.join(name);
+        fs::create_dir(at("A.utm")).unwrap();
+        fs::write(at("A.utm").join("old"), "").unwrap();
+        let part = Part::folder(&places, &places.machines, "A.utm").unwrap();
+        fs::write(part.path().join("new"), "").unwrap();
+        part.replace(&at("A.utm")).unwrap();
+        assert!(at("A.utm").join("new").exists() && !at("A.utm").join("old").exists());
+        fs::write(at("a.zip"), "old").unwrap();
+        let part = Part::file(&places, &places.machines, "a.zip").unwrap();
+        fs::write(part.path(), "new").unwrap();
+        part.replace(&at("a.zip")).unwrap();
+        assert_eq!(fs::read(at("a.zip")).unwrap(), b"new");
+        assert_eq!(fs::read_dir(&places.machines).unwrap().count(), 2);
     }
 
     #[test]

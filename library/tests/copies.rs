@@ -117,6 +117,27 @@ fn an_export_never_replaces_a_machine_or_a_persons_folder() {
         assert_eq!(refused.kind(), ErrorKind::Exists, "{}", target.display());
     }
     assert!(precious.join("letter.txt").is_file() && other.path.join("config.plist").is_file());
+
+    // By another name of the library's folder, too.
+    let alias = home.folder.path().join("alias");
+    std::os::unix::fs::symlink(home.machines(), &alias).unwrap();
+    for target in [alias.join("B.utm"), alias.join("A.utm"), alias.join("A.utm/inside.utm")] {
+        let refused = run(home.library.export(&machine, &target, ExportFormat::Folder, true, &Job::silent())).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Exists, "{}", target.display());
+    }
+    // And into itself it would never end.
+    let refused = run(home.library.export(&machine, &machine.path, ExportFormat::Zip, true, &Job::silent())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exists);
+
+    // A bundle that is no machine of the library is replaced, but not while it is in use.
+    let exported = run(home.library.export(&machine, &home.elsewhere("outside"), ExportFormat::Folder, false, &Job::silent())).unwrap();
+    let lock = bundle::Bundle::lock(&exported).unwrap();
+    let refused = run(home.library.export(&other, &exported, ExportFormat::Folder, true, &Job::silent())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::WrongState);
+    drop(lock);
+    run(home.library.export(&other, &exported, ExportFormat::Folder, true, &Job::silent())).unwrap();
+    assert_eq!(bundle::Bundle::open(&exported).unwrap().configuration.name(), "B");
+    assert_eq!(names(&home.elsewhere("outside")).len(), 1);
 }
 
 #[test]
