@@ -185,7 +185,9 @@ fn memtest_starts_by_uefi() {
 
 #[test]
 fn the_debian_installer_starts() {
-    let (Some(kernel), Some(initrd)) = (Guests::medium("debian_installer_kernel"), Guests::medium("debian_installer_initrd")) else { return };
+    let (Some(kernel), Some(initrd)) = (Guests::medium("debian_installer_kernel"), Guests::medium("debian_installer_initrd")) else {
+        return;
+    };
     if emulator("x86_64").is_none() {
         return;
     }
