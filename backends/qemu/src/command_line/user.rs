@@ -33,8 +33,13 @@ pub(super) fn add(b: &mut Builder<'_>) {
     if words.len() > MAX_WORDS || words.iter().any(|word| word.contains('\0')) {
         return b.fatal("QEMU.AdditionalArguments", format!("more than {MAX_WORDS} words, or a NUL character among them"));
     }
-    let problem = Problem::ignored("QEMU.AdditionalArguments", format!("{} further words are passed to QEMU as they are", words.len()));
-    b.report(problem.with_hint("files that they name must be in the machine, or QEMU may not open them"));
+    // A kernel's command line is what the configuration has no other place for, and nothing to be told about.
+    let is_append = |index: usize| words.get(index).is_some_and(|word| word == "-append");
+    let foreign = (0..words.len()).filter(|&index| !is_append(index) && !index.checked_sub(1).is_some_and(is_append)).count();
+    if foreign > 0 {
+        let problem = Problem::ignored("QEMU.AdditionalArguments", format!("{foreign} further words are passed to QEMU as they are"));
+        b.report(problem.with_hint("files that they name must be in the machine, or QEMU may not open them"));
+    }
     b.out.arguments.extend(words.into_iter().map(|word| Argument { subject: Subject::User, words: vec![word] }));
 }
 

@@ -116,8 +116,8 @@ pub async fn decide(emulator: &Emulator, host: &Host, wish: &Wish<'_>, cache_dir
             // A busy computer is no property of KVM: said, not remembered.
             Err(error @ Error::Silent { .. }) => Some(error.to_string()),
             Err(Error::Ended { stderr, status, .. }) => {
-                let said = if stderr.is_empty() { status } else { stderr.replace('\n', "; ") };
-                keep(place.as_ref(), host, Some(format!("QEMU ended when KVM was tried: {said}")))
+                let said = first_complaint(&stderr).map_or(status, str::to_owned);
+                keep(place.as_ref(), host, Some(format!("QEMU gave up: {said}")))
             }
             Err(error) => keep(place.as_ref(), host, Some(error.to_string())),
         },
@@ -126,6 +126,12 @@ pub async fn decide(emulator: &Emulator, host: &Host, wish: &Wish<'_>, cache_dir
         None => Decision::kvm(format!("KVM was tried with the CPU model {cpu} and works")),
         Some(failure) => Decision::tcg(format!("KVM does not work here ({failure}); the guest is emulated, which is slower")),
     }
+}
+
+/// The first line of what QEMU said is the cause, without its name in front; what follows are consequences.
+fn first_complaint(stderr: &str) -> Option<&str> {
+    let line = stderr.lines().map(str::trim).find(|line| !line.is_empty() && !line.contains(": warning: "))?;
+    Some(line.split_once(": ").filter(|(program, _)| program.starts_with("qemu-system")).map_or(line, |(_, words)| words))
 }
 
 fn keep(place: Option<&cache::Place>, host: &Host, failure: Option<String>) -> Option<String> {
