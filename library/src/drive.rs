@@ -1,13 +1,13 @@
 //! The drives of a machine: listed, added, removed, resized, converted, checked.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use bundle::{Bundle, Configuration, DATA_FOLDER, FileName};
+use bundle::{Bundle, Configuration, DATA_FOLDER, FileName, Origin};
 use disk_image::{Convert, Repair};
 
 use crate::delete::to_trash;
-use crate::edit::{open, refuse};
+use crate::edit::{from_save, open, refuse};
 use crate::{
     CheckReport, DiskFormat, DriveInfo, DriveSpec, Error, ErrorKind, ImageFate, Job, Library, Machine, Result, drive_new, files, images,
     media, transfer,
@@ -42,10 +42,8 @@ impl Library {
     /// See [`crate::ErrorKind`].
     pub async fn drive_add(&self, machine: &Machine, spec: DriveSpec, job: &Job) -> Result<String> {
         let _lock = self.lock(machine, "change")?;
-        let bundle = open(machine)?;
-        let data = bundle.path().join(DATA_FOLDER);
-        fs::create_dir_all(&data).map_err(|error| Error::io(format!("Cannot make {}", data.display()), error))?;
-        clear_partial(&data);
+        let bundle = open_to_change(machine)?;
+        let data = data_folder(&bundle)?;
         let new = drive_new::plan(&bundle.configuration, spec, &data)?;
         if let Some(file) = &new.file {
             drive_new::make(file, &data, job).await?;
@@ -72,7 +70,8 @@ impl Library {
         added.map(|()| new.id)
     }
 
-    /// Removes a drive, and its image as `fate` says. An image that another drive uses as well, and media outside the bundle, stay.
+    /// Removes a drive, and its image as `fate` says. An image that another drive uses as well or is built on, and media outside the bundle,
+    /// stay.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] where the file system has no trash, and then nothing was removed.
@@ -83,7 +82,7 @@ impl Library {
 
     fn drive_remove_now(&self, machine: &Machine, drive: &str, fate: ImageFate) -> Result<()> {
         let _lock = self.lock(machine, "change")?;
-        let bundle = open(machine)?;
+        let bundle = open_to_change(machine)?;
         let before = bundle.configuration.clone();
         let (drive, image) = one(&bundle.configuration, machine, drive)?;
         let path = image.as_ref().map(|name| bundle.data_path(name)).transpose().map_err(|error| refuse("Cannot use the image", error))?;
@@ -96,7 +95,8 @@ impl Library {
         })?;
         // The configuration went first: an image that nobody names harms nothing, a name without image does.
         if let (Some(name), Some(path)) = (image, path) {
-            let used = open(machine)?.configuration.referenced_files().into_iter().any(|(_, other)| other == name);
+            let now = open(machine)?;
+            let used = now.configuration.referenced_files().into_iter().any(|(_, other)| other == name) || is_below(&now, &name, &path);
             if !used && path.exists() {
                 let removed = match fate {
                     ImageFate::Trash => to_trash(&path),
@@ -143,7 +143,7 @@ impl Library {
     /// See [`crate::ErrorKind`].
     pub async fn drive_convert(&self, machine: &Machine, drive: &str, format: DiskFormat, compress: bool, job: &Job) -> Result<()> {
         let _lock = self.lock(machine, "change")?;
-        let bundle = open(machine)?;
+        let bundle = open_to_change(machine)?;
         let (drive, name) = disk(&bundle.configuration, machine, drive)?;
         if bundle.configuration.as_apple().is_some() && format != DiskFormat::Raw {
             return Err(Error::new(ErrorKind::Unsupported, "Machines of the native backend have raw disks only"));
@@ -156,8 +156,7 @@ impl Library {
             let message = format!("Drive {} holds snapshots, which a conversion would lose", drive.id);
             return Err(Error::new(ErrorKind::Unsupported, message).with_hint("Delete the snapshots first with `qemu-img snapshot -d`"));
         }
-        let data = bundle.path().join(DATA_FOLDER);
-        clear_partial(&data);
+        let data = data_folder(&bundle)?;
         // Packing and discarding may need as much again as what is there; the original goes only at the end.
         files::ensure_space(&data, chain.files().map(files::allocated).sum())?;
         let format = format.format();
@@ -180,6 +179,9 @@ impl Library {
             let _ = files::remove(&data.join(new.as_str()));
             return Err(error);
         }
+        if is_below(&open(machine)?, &name, &chain.top().path) {
+            return Ok(());
+        }
         images::record(bundle.path(), |images| drop(images.remove(&name)))?;
         files::remove(&chain.top().path).map_err(|error| Error::io(format!("Cannot remove the old image {}", old.display()), error))
     }
@@ -190,7 +192,7 @@ impl Library {
     /// See [`crate::ErrorKind`].
     pub async fn drive_check(&self, machine: &Machine, drive: &str, repair: bool, job: &Job) -> Result<CheckReport> {
         let _lock = self.lock(machine, "check a drive of")?;
-        let bundle = open(machine)?;
+        let bundle = if repair { open_to_change(machine)? } else { open(machine)? };
         let (_, name) = disk(&bundle.configuration, machine, drive)?;
         let chain = images::of_bundle(&bundle, &name)?;
         if !chain.top().format.can_check() {
@@ -209,8 +211,7 @@ impl Library {
         if !repair || before.is_clean() {
             return Ok(before);
         }
-        let data = bundle.path().join(DATA_FOLDER);
-        clear_partial(&data);
+        let data = data_folder(&bundle)?;
         let folder = tempfile::Builder::new()
             .prefix(PARTIAL)
             .tempdir_in(&data)
@@ -239,6 +240,27 @@ impl Library {
 
 /// What unfinished images are in, as `disk_image` calls it.
 const PARTIAL: &str = ".partial-";
+
+/// Opens a bundle whose images are to change. Those of an old format lie elsewhere; it is brought over first.
+fn open_to_change(machine: &Machine) -> Result<Bundle> {
+    let mut bundle = open(machine)?;
+    if bundle.origin() != Origin::V4 {
+        bundle.save().map_err(|error| from_save(error, &machine.name))?;
+    }
+    Ok(bundle)
+}
+
+/// Where new images go, without what is left of those whose maker has died. A link in its place would lead them out of the bundle.
+fn data_folder(bundle: &Bundle) -> Result<PathBuf> {
+    let data = bundle.path().join(DATA_FOLDER);
+    if data.is_symlink() {
+        return Err(Error::new(ErrorKind::Invalid, format!("Is a link, not a folder: {}", data.display()))
+            .with_hint("Put the folder itself there"));
+    }
+    fs::create_dir_all(&data).map_err(|error| Error::io(format!("Cannot make {}", data.display()), error))?;
+    clear_partial(&data);
+    Ok(data)
+}
 
 /// Removes unfinished images whose maker has died. The bundle's lock is held, so there is no other.
 fn clear_partial(data: &Path) {
@@ -348,6 +370,13 @@ fn disk(configuration: &Configuration, machine: &Machine, query: &str) -> Result
         Some(name) => Ok((drive, name)),
         None => Err(Error::new(ErrorKind::Unsupported, format!("Drive {} of \"{}\" has no image in the bundle", drive.id, machine.name))),
     }
+}
+
+/// Whether the image of another drive is built on the file at `path`, which is called `name`.
+fn is_below(bundle: &Bundle, name: &FileName, path: &Path) -> bool {
+    let path = files::absolute(path);
+    let others = listed(&bundle.configuration).into_iter().filter_map(|(_, image)| image).filter(|other| other != name);
+    others.filter_map(|other| images::of_bundle(bundle, &other).ok()).any(|chain| chain.files().any(|file| file == path))
 }
 
 fn set_image(configuration: &mut Configuration, old: &FileName, new: &FileName) {

@@ -254,6 +254,58 @@ fn a_machine_of_an_old_format_is_found_and_brought_over_by_a_change() {
 }
 
 #[test]
+fn a_drive_is_added_to_a_machine_of_an_old_format() {
+    let home = Home::new();
+    let path = home.machines().join("Antique.utm");
+    fs::create_dir_all(path.join("Images")).unwrap();
+    fs::write(path.join("Images/disk.img"), [1; 4096]).unwrap();
+    let text = "<plist version=\"1.0\"><dict><key>ConfigurationVersion</key><integer>2</integer><key>System</key><dict>\
+        <key>Architecture</key><string>x86_64</string><key>Target</key><string>q35</string><key>Memory</key><integer>512</integer></dict></dict></plist>";
+    fs::write(path.join("config.plist"), text).unwrap();
+    let machine = home.library.find("Antique").unwrap();
+    let disk = DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(1 << 20) };
+    run(home.library.drive_add(&machine, DriveSpec::Disk(disk), &Job::silent())).unwrap();
+    assert_eq!(home.library.drives(&machine).unwrap().len(), 1);
+    assert_eq!(names(&path.join("Data")).len(), 2);
+}
+
+#[test]
+fn no_image_is_made_outside_of_the_bundle() {
+    let home = Home::new();
+    let machine = run(home.machine("L")).machine;
+    let outside = home.elsewhere("outside");
+    fs::create_dir(outside.join(".partial-work")).unwrap();
+    fs::rename(machine.path.join("Data"), home.folder.path().join("data")).unwrap();
+    std::os::unix::fs::symlink(&outside, machine.path.join("Data")).unwrap();
+    let disk = DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(1 << 20) };
+    let refused = run(home.library.drive_add(&machine, DriveSpec::Disk(disk), &Job::silent())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert_eq!(names(&outside), [".partial-work"]);
+}
+
+#[test]
+fn what_another_disk_is_built_on_stays() {
+    if !has_qemu_img() {
+        return;
+    }
+    let home = Home::new();
+    let machine = run(home.machine("Base")).machine;
+    let overlay = DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(16 << 20) };
+    run(home.library.drive_add(&machine, DriveSpec::Disk(overlay), &Job::silent())).unwrap();
+    let drives = home.library.drives(&machine).unwrap();
+    let (base, overlay) = (drives[0].path.clone().unwrap(), drives[1].path.clone().unwrap());
+    let made = std::process::Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).args([&base, &overlay]).status();
+    assert!(made.unwrap().success());
+    fs::remove_dir_all(machine.path.join("Vivarium")).unwrap();
+    run(home.library.drive_convert(&machine, "0", DiskFormat::Qcow2, false, &Job::silent())).unwrap();
+    assert!(base.exists());
+    assert_ne!(home.library.drives(&machine).unwrap()[0].path.as_ref(), Some(&base));
+    run(home.library.drive_convert(&machine, "0", DiskFormat::Raw, false, &Job::silent())).unwrap();
+    run(home.library.drive_remove(&machine, "0", ImageFate::Delete)).unwrap();
+    assert!(base.exists() && home.library.drives(&machine).unwrap()[0].virtual_size == Some(16 << 20));
+}
+
+#[test]
 fn a_bundle_that_may_not_be_written_is_read_and_refuses_changes() {
     if rustix::process::getuid().is_root() {
         eprintln!("skipped: root may write everything");
