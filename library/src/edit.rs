@@ -49,7 +49,10 @@ impl Library {
             self.move_registry_entry(before.uuid(), uuid, &machine.path);
         }
         let Some(destination) = destination else {
-            self.refresh_registered(&machine.path, &name, uuid)?;
+            // The change is made; that the list still has the old name undoes nothing.
+            if let Err(error) = self.refresh_registered(&machine.path, &name, uuid) {
+                tracing::warn!(error = %error.chain(), "cannot bring the list of registered bundles up to date");
+            }
             return Ok((result, machine.path.clone()));
         };
         if let Err(error) = files::rename_new(&machine.path, &destination) {
