@@ -38,10 +38,17 @@ impl BundleLock {
         // must look like a machine that runs.
         const PROBE_RETRIES: u32 = 100;
         let failed = |error: rustix::io::Errno| LockError::Io { path: path.to_owned(), source: error.into() };
-        let descriptor = open_directory(path).map_err(failed)?;
+        let mut descriptor = open_directory(path).map_err(failed)?;
         for _ in 0..PROBE_RETRIES {
             match flock(&descriptor, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { descriptor }),
+                Ok(()) => {
+                    // While it was waited for, the bundle may have been renamed, and another may have its name now.
+                    let now = open_directory(path).map_err(failed)?;
+                    if same_file(&descriptor, &now).map_err(failed)? {
+                        return Ok(Self { descriptor });
+                    }
+                    descriptor = now;
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(4)),
                 Err(error) => return Err(failed(error)),
             }
@@ -84,6 +91,11 @@ impl AsFd for BundleLock {
 
 fn open_directory(path: &Path) -> Result<OwnedFd, rustix::io::Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn same_file(a: &OwnedFd, b: &OwnedFd) -> Result<bool, rustix::io::Errno> {
+    let (a, b) = (rustix::fs::fstat(a)?, rustix::fs::fstat(b)?);
+    Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
 }
 
 /// A name for the bundle on this host that survives renaming: 16 hexadecimal digits of the 64-bit FNV-1a hash of its directory's device and inode
