@@ -82,6 +82,14 @@ impl IntoResponse for Refusal {
 type Answer<T> = Result<T, Refusal>;
 type Supervisor = State<Arc<Session>>;
 
+/// Does something with the machine to its end, also when who asked goes away meanwhile: half of it would leave the machine in between.
+async fn to_the_end<T: Send + 'static>(work: impl Future<Output = machine::Result<T>> + Send + 'static) -> Answer<T> {
+    match tokio::spawn(work).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => Err(Refusal(Failure::new(ErrorKind::Backend, format!("The supervisor failed: {error}")))),
+    }
+}
+
 /// Everything there is to know now
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
 async fn status(State(session): Supervisor) -> Json<Status> {
@@ -117,28 +125,28 @@ fn event_lines(session: &Session) -> impl Stream<Item = Result<Bytes, Infallible
     responses((status = 204), (status = 409, body = Failure), (status = 502, body = Failure)))]
 async fn stop(State(session): Supervisor, body: Result<Json<StopRequest>, JsonRejection>) -> Answer<StatusCode> {
     let Json(request) = body?;
-    session.machine().stop(request.method).await?;
+    to_the_end(async move { session.machine().stop(request.method).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Halt the vCPUs
 #[utoipa::path(post, path = "/v1/pause", responses((status = 204), (status = 409, body = Failure)))]
 async fn pause(State(session): Supervisor) -> Answer<StatusCode> {
-    session.machine().pause().await?;
+    to_the_end(async move { session.machine().pause().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Let the vCPUs go on
 #[utoipa::path(post, path = "/v1/resume", responses((status = 204), (status = 409, body = Failure)))]
 async fn resume(State(session): Supervisor) -> Answer<StatusCode> {
-    session.machine().resume().await?;
+    to_the_end(async move { session.machine().resume().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Press the reset button
 #[utoipa::path(post, path = "/v1/reset", responses((status = 204), (status = 409, body = Failure)))]
 async fn reset(State(session): Supervisor) -> Answer<StatusCode> {
-    session.machine().reset().await?;
+    to_the_end(async move { session.machine().reset().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -146,7 +154,7 @@ async fn reset(State(session): Supervisor) -> Answer<StatusCode> {
 #[utoipa::path(get, path = "/v1/displays/{display}/screenshot", params(("display" = usize, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "image/png"), (status = 404, body = Failure)))]
 async fn screenshot(State(session): Supervisor, Path(display): Path<usize>) -> Answer<Response> {
-    let picture = session.machine().screenshot(display).await?;
+    let picture = to_the_end(async move { session.machine().screenshot(display).await }).await?;
     Ok(([(header::CONTENT_TYPE, "image/png")], picture.png).into_response())
 }
 
@@ -162,7 +170,7 @@ async fn insert(
     if !path.is_absolute() {
         return Err(Refusal(Failure::new(ErrorKind::File, format!("The path must be absolute: {}", path.display()))));
     }
-    session.insert(&drive, Medium { path, read_only }).await?;
+    to_the_end(async move { session.insert(&drive, Medium { path, read_only }).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -178,7 +186,7 @@ struct EjectQuery {
 #[utoipa::path(delete, path = "/v1/drives/{drive}/medium", params(("drive" = String, Path), ("force" = Option<bool>, Query)),
     responses((status = 204), (status = 404, body = Failure), (status = 502, body = Failure)))]
 async fn eject(State(session): Supervisor, Path(drive): Path<String>, Query(query): Query<EjectQuery>) -> Answer<StatusCode> {
-    session.eject(&drive, query.force).await?;
+    to_the_end(async move { session.eject(&drive, query.force).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -188,5 +196,28 @@ async fn command(State(session): Supervisor) -> Answer<Json<CommandLine>> {
     match session.command_line() {
         Some(command) => Ok(Json(command)),
         None => Err(Refusal(Failure::new(ErrorKind::WrongState, "The machine has not been started"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn what_was_begun_is_done_though_nobody_waits() {
+        let ((go, gone), (done, finished)) = (oneshot::channel::<()>(), oneshot::channel());
+        let asked = to_the_end(async move {
+            let _ = gone.await;
+            let _ = done.send(());
+            Ok(())
+        });
+        tokio::select! {
+            biased;
+            _ = asked => panic!("it cannot be done yet"),
+            () = tokio::task::yield_now() => {}
+        }
+        go.send(()).unwrap();
+        finished.await.unwrap();
     }
 }
