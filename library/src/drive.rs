@@ -254,8 +254,9 @@ fn open_to_change(machine: &Machine) -> Result<Bundle> {
 fn data_folder(bundle: &Bundle) -> Result<PathBuf> {
     let data = bundle.path().join(DATA_FOLDER);
     if data.is_symlink() {
-        return Err(Error::new(ErrorKind::Invalid, format!("Is a link, not a folder: {}", data.display()))
-            .with_hint("Put the folder itself there"));
+        return Err(
+            Error::new(ErrorKind::Invalid, format!("Is a link, not a folder: {}", data.display())).with_hint("Put the folder itself there")
+        );
     }
     fs::create_dir_all(&data).map_err(|error| Error::io(format!("Cannot make {}", data.display()), error))?;
     clear_partial(&data);

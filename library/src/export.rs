@@ -215,7 +215,8 @@ fn pack_items<W: Write + Seek>(
             ItemKind::File { .. } | ItemKind::Link(_) => {
                 let path = source.join(&item.relative);
                 // Links of links can lead out though each name stays inside; what they lead to is not given away.
-                if !path.is_file() || matches!(item.kind, ItemKind::Link(_)) && !files::absolute(&path).starts_with(files::absolute(source)) {
+                if !path.is_file() || matches!(item.kind, ItemKind::Link(_)) && !files::absolute(&path).starts_with(files::absolute(source))
+                {
                     continue;
                 }
                 zip.start_file(name, options).map_err(|error| failed(error.into()))?;

@@ -294,7 +294,8 @@ fn what_another_disk_is_built_on_stays() {
     run(home.library.drive_add(&machine, DriveSpec::Disk(overlay), &Job::silent())).unwrap();
     let drives = home.library.drives(&machine).unwrap();
     let (base, overlay) = (drives[0].path.clone().unwrap(), drives[1].path.clone().unwrap());
-    let made = std::process::Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).args([&base, &overlay]).status();
+    let made =
+        std::process::Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).args([&base, &overlay]).status();
     assert!(made.unwrap().success());
     fs::remove_dir_all(machine.path.join("Vivarium")).unwrap();
     run(home.library.drive_convert(&machine, "0", DiskFormat::Qcow2, false, &Job::silent())).unwrap();
