@@ -12,7 +12,7 @@ use crate::session::{MediaRecord, Session, now};
 use crate::settings::Settings;
 use backend_qemu::machine::{QemuMachine, Setup, Supervision};
 use bundle::registry::{FORMAT_KEY, HostFile, Registry};
-use bundle::{Bundle, BundleLock, Configuration, LockError};
+use bundle::{Bundle, BundleLock, Configuration, LockError, Origin};
 use futures::StreamExt;
 use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine};
 use rustix::fs::FlockOperation;
@@ -109,6 +109,7 @@ impl Supervisor {
         let prepared = async {
             let lock = self.lock_bundle()?;
             self.clean();
+            bring_over(&self.bundle)?;
             logs::rotate(&self.logs()).map_err(|error| file("make room for logs in", &self.logs(), error))?;
             let progress = report.clone();
             let (setup, supervision) = self.describe(lock)?;
@@ -313,6 +314,20 @@ fn scratch(places: &Places, id: &str) -> PathBuf {
     places.cache.join("disposable").join(id)
 }
 
+/// Brings a bundle of UTM before 4.0 into the present form: what a run leaves in `Data/` would stand in the way of `Images/` becoming it.
+/// Whoever calls holds the bundle's lock.
+fn bring_over(bundle: &Path) -> Result<()> {
+    match Bundle::open(bundle) {
+        Ok(mut opened) if opened.origin() != Origin::V4 => opened.save().map_err(|error| {
+            Error::new(ErrorKind::File, "The machine is of an old format, and its bundle cannot be brought over")
+                .with_source(error)
+                .with_hint("import it: `viv import` takes a copy")
+        }),
+        // What cannot be opened is said by whoever needs it.
+        _ => Ok(()),
+    }
+}
+
 /// What the backend needs to know of a bundle.
 ///
 /// # Errors
@@ -381,4 +396,26 @@ impl MediaRecord for RememberedMedia {
 
 fn file(what: &str, path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::File, format!("Cannot {what} {}", path.display())).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_of_an_old_format_is_brought_over_before_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("Antique.utm");
+        std::fs::create_dir_all(bundle.join("Images")).unwrap();
+        std::fs::write(bundle.join("Images/efi_vars.fd"), "variables").unwrap();
+        let text = "<plist version=\"1.0\"><dict><key>ConfigurationVersion</key><integer>2</integer><key>System</key><dict>\
+            <key>Architecture</key><string>x86_64</string><key>Target</key><string>q35</string><key>Memory</key><integer>512</integer>\
+            </dict></dict></plist>";
+        std::fs::write(bundle.join("config.plist"), text).unwrap();
+        bring_over(&bundle).unwrap();
+        assert!(bundle.join("Data/efi_vars.fd").is_file() && !bundle.join("Images").exists());
+        assert_eq!(Bundle::open(&bundle).unwrap().origin(), Origin::V4);
+        bring_over(&bundle).unwrap();
+        assert!(bring_over(folder.path()).is_ok());
+    }
 }
