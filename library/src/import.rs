@@ -91,13 +91,18 @@ impl Library {
         Ok((free, notes))
     }
 
-    /// Gives an imported bundle its name and, where another machine has its own, a new UUID.
+    /// Gives an imported bundle its name and, where another machine has its own or left something here under it, a new UUID.
     fn settle(&self, part: Part, name: &str, mut notes: Vec<String>) -> Result<Made> {
         let uuid = edit::open_at(part.path(), name)?.configuration.uuid();
-        let taken = self.uuid_is_taken(uuid, None);
-        if taken {
-            notes.push("Another machine has the same UUID; this one got a new one".to_owned());
-        }
+        let other = if self.uuid_is_taken(uuid, None) {
+            Some("Another machine has the same UUID; this one got a new one")
+        } else if self.is_remembered(uuid) {
+            Some("Media and folders of another machine with the same UUID are remembered here; this one got a new one and none of them")
+        } else {
+            None
+        };
+        let taken = other.is_some();
+        notes.extend(other.map(str::to_owned));
         configure(part.path(), name, |configuration: &mut Configuration| {
             let information = configuration.information_mut();
             name.clone_into(&mut information.name);
@@ -108,6 +113,13 @@ impl Library {
         let mut made = self.publish(part, name, notes)?;
         made.notes.extend(register::import_notes(&made.machine)?);
         Ok(made)
+    }
+
+    /// Whether a machine with this UUID was given media or folders, perhaps one that is in the trash: whoever made a bundle can write any UUID
+    /// into it, and would get them.
+    fn is_remembered(&self, uuid: Uuid) -> bool {
+        let (entry, _) = self.registry().read(uuid).unwrap_or_default();
+        !entry.external_drives.is_empty() || !entry.shared_directories.is_empty()
     }
 
     async fn import_image(&self, path: &Path, options: ImportOptions, job: &Job) -> Result<Made> {

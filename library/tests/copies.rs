@@ -167,6 +167,19 @@ fn arguments_that_come_with_an_import_are_said() {
 }
 
 #[test]
+fn an_import_gets_nothing_that_another_machine_was_given() {
+    let (home, other) = (Home::new(), Home::new());
+    let machine = run(home.machine("A")).machine;
+    let exported = run(home.library.export(&machine, &home.elsewhere("outside"), ExportFormat::Folder, false, &Job::silent())).unwrap();
+    let registry = bundle::registry::Registry::new(other.library.places().registry());
+    let folder = bundle::registry::HostFile::new("/home/me/Documents", false);
+    registry.update(machine.uuid.unwrap(), |entry| entry.shared_directories.push(folder)).unwrap();
+    let imported = run(other.library.import(&exported, ImportOptions::default(), &Job::silent())).unwrap();
+    assert_ne!(imported.machine.uuid, machine.uuid);
+    assert!(imported.notes.iter().any(|note| note.contains("UUID")), "{:?}", imported.notes);
+}
+
+#[test]
 fn a_broken_bundle_is_not_imported() {
     let home = Home::new();
     let broken = home.elsewhere("Broken.utm");
