@@ -45,7 +45,12 @@ fn x86_64_on_a_pc() {
 
 #[test]
 fn x86_64_on_a_microvm() {
-    kernel("x86_64", "microvm");
+    let Some(about) = Guests::find("x86_64") else { return };
+    let home = Home::new();
+    // Emulated, this machine has no clock to measure others by, and with its ACPI tables the kernel does not always find its timer: so it
+    // does in plain QEMU, too. Without the tables there is no power button, and no power to switch off.
+    let guest = home.create("Guest", about.arguments("microvm", "acpi=off"));
+    answers_and_ends(&guest, &Assembled { power_button: false, powers_off: false, ..about });
 }
 
 #[test]

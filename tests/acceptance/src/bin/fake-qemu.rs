@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             writeln!(peer, "{GREETING}")?;
             hang()
         }),
-        "curious" => talk(&arguments, |peer| converse(peer)),
+        "curious" => talk(&arguments, converse),
         other => {
             eprintln!("There is no behaviour {other:?}");
             ExitCode::from(64)
