@@ -232,7 +232,7 @@ fn missing_files_are_reported() {
 fn a_lock_that_was_waited_for_is_that_of_the_bundle_with_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let (path, renamed) = (folder.path().join("a.utm"), folder.path().join("b.utm"));
-    std::fs::create_dir(&path).unwrap();
+    fs::create_dir(&path).unwrap();
     let lock = Bundle::lock(&path).unwrap();
     let (wanted, waiting) = (path.clone(), std::sync::Arc::new(std::sync::Barrier::new(2)));
     let ready = waiting.clone();
@@ -242,8 +242,8 @@ fn a_lock_that_was_waited_for_is_that_of_the_bundle_with_the_name() {
     });
     waiting.wait();
     std::thread::sleep(std::time::Duration::from_millis(20));
-    std::fs::rename(&path, &renamed).unwrap();
-    std::fs::create_dir(&path).unwrap();
+    fs::rename(&path, &renamed).unwrap();
+    fs::create_dir(&path).unwrap();
     drop(lock);
     let _lock = other.join().unwrap().unwrap();
     assert!(Bundle::is_locked(&path).unwrap() && !Bundle::is_locked(&renamed).unwrap());
