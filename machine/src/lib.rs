@@ -21,7 +21,9 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod fake;
 
-pub use contract::{Accelerator, Backend, BackendKind, Capabilities, CommandLine, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine};
+pub use contract::{
+    Accelerator, Backend, BackendKind, Capabilities, CommandLine, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine,
+};
 pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, Screenshot};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndReason, Ending, Event, EventSender, EventStream, IoDirection};

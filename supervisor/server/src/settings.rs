@@ -31,7 +31,8 @@ impl Settings {
         let file = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(%error, path = %path.display(), "The settings cannot be understood");
-                File::default()
+                // The safe side of what somebody meant to set.
+                File { landlock: Some("require".into()) }
             }),
             Err(_) => File::default(),
         };
