@@ -174,12 +174,13 @@ fn user(b: &mut Builder<'_>, index: usize, network: &Network, key: &str, restric
     }
     for (n, forward) in network.port_forwards.iter().enumerate() {
         let key = format!("{key}.PortForward[{n}]");
-        let Some((host_port, guest_port)) = ports(b, &key, forward.host_port, forward.guest_port) else { continue };
-        let Some(address) = listen_address(b, &key, given(&forward.host_address)) else { continue };
+        let ports = ports(b, &key, forward.host_port, forward.guest_port);
+        let address = listen_address(b, &key, given(&forward.host_address));
+        let (Some((host_port, guest_port)), Some(address)) = (ports, address) else { continue };
         let IpAddr::V4(address) = address else {
             b.report(
                 Problem::fatal(format!("{key}.HostAddress"), "QEMU's user network forwards IPv4 only")
-                    .with_hint("use an IPv4 address, or install passt and leave the Vlan settings empty"),
+                    .with_hint("use an IPv4 address, or leave it empty for 127.0.0.1"),
             );
             continue;
         };
