@@ -1,8 +1,8 @@
 //! Key paths and values as a person types them: changing a configuration with them never panics, and leaves one that can be read.
 #![no_main]
 
-use bundle::key_path;
 use bundle::Configuration;
+use bundle::key_path;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|changes: Vec<(String, Option<String>)>| {
