@@ -124,12 +124,6 @@ impl QemuMachine {
     pub fn console_logs(&self) -> Vec<PathBuf> {
         self.0.current_run().map(|run| run.record().consoles.iter().map(|port| port.log.clone()).collect()).unwrap_or_default()
     }
-
-    /// Where a run of it can be watched from, once started: its warnings.
-    pub fn warnings(&self) -> Vec<String> {
-        let launched = self.0.launched.lock().unwrap_or_else(PoisonError::into_inner);
-        launched.as_ref().map(|(command_line, ..)| command_line.warnings.clone()).unwrap_or_default()
-    }
 }
 
 /// The command line of a plan, for showing.
