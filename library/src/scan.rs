@@ -18,6 +18,8 @@ use crate::registered::{self, Registered};
 
 /// Fewer bundles than this are not worth a second thread.
 const PER_THREAD: usize = 64;
+/// Up to so many bundles are quicker asked one by one than by the kernel's list of locks, whose reader waits for every processor: 10 ms and more.
+const ASKED: usize = 256;
 
 /// A bundle that may be there.
 struct Candidate {
@@ -32,7 +34,7 @@ pub(crate) fn list(places: &Places) -> Vec<Machine> {
     candidates.extend(registered::read(places).into_iter().map(|entry| Candidate { path: entry.path.clone(), registered: Some(entry) }));
 
     let cache = ListCache::load(places);
-    let users = Users::look(places);
+    let users = Users::look(places, candidates.len());
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(candidates.len().div_ceil(PER_THREAD)).max(1);
     let share = candidates.len().div_ceil(threads).max(1);
     let looked: Vec<Looked> = if threads == 1 {
@@ -73,7 +75,7 @@ pub(crate) fn list(places: &Places) -> Vec<Machine> {
 pub(crate) fn one(places: &Places, path: &Path) -> Machine {
     let registered = registered::read(places).into_iter().find(|entry| entry.path == path);
     let candidate = Candidate { path: path.to_path_buf(), registered };
-    look(&candidate, &ListCache::default(), &Users::look(places)).machine
+    look(&candidate, &ListCache::default(), &Users::look(places, 1)).machine
 }
 
 /// The folders directly in `folder` that are called like bundles.
@@ -216,21 +218,21 @@ fn mark_duplicates(machines: &mut [Machine]) {
     }
 }
 
-/// Who might use a bundle: found out for all of them at once, without touching their locks, so that a machine that starts at this moment is
-/// not disturbed by somebody who only lists.
+/// Who might use a bundle: of many found out for all of them at once, without touching their locks.
 struct Users {
     runtime: PathBuf,
     /// Identifiers that have a folder of sockets.
     ids: HashSet<String>,
-    /// Inodes that somebody has locked; `None` where the system does not tell.
+    /// Inodes that somebody has locked; `None` where the system does not tell, or was not asked.
     inodes: Option<HashSet<u64>>,
 }
 
 impl Users {
-    fn look(places: &Places) -> Self {
+    fn look(places: &Places, bundles: usize) -> Self {
         let entries = fs::read_dir(&places.runtime).into_iter().flatten().flatten();
         let ids = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        let inodes = fs::read_to_string("/proc/locks").ok().map(|text| text.lines().filter_map(locked_inode).collect());
+        let locks = if bundles > ASKED { fs::read_to_string("/proc/locks").ok() } else { None };
+        let inodes = locks.map(|text| text.lines().filter_map(locked_inode).collect());
         Self { runtime: places.runtime.clone(), ids, inodes }
     }
 
