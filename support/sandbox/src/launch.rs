@@ -114,59 +114,101 @@ pub struct Started {
 ///
 /// [`LaunchError`] says which step failed and what to do. Nothing is left running.
 pub fn spawn(launcher: &Path, launch: Launch) -> Result<Started, LaunchError> {
-    let Launch { program, arguments, confinement, descriptors, stdin, stdout, stderr, new_session, working_directory } = launch;
-    descriptors::check_numbers(&descriptors).map_err(|(number, reason)| LaunchError::Descriptor { number, reason })?;
-    if descriptors.len() + 3 > wire::DESCRIPTOR_LIMIT {
-        return Err(LaunchError::Descriptor { number: 250, reason: "more than 250 descriptors cannot be handed over; hand over fewer" });
+    Launcher::start(launcher)?.launch(launch)
+}
+
+/// A launcher that waits to be told what to become. It takes a moment to come up, in which what it is to become can be worked out. Dropping
+/// it ends it.
+#[derive(Debug)]
+pub struct Launcher {
+    program: PathBuf,
+    control: UnixStream,
+    /// `None` once it has become its program.
+    process: Option<Process>,
+}
+
+impl Launcher {
+    /// Starts the program at `launcher`.
+    ///
+    /// # Errors
+    ///
+    /// [`LaunchError::Launcher`] where it cannot be executed.
+    pub fn start(launcher: &Path) -> Result<Self, LaunchError> {
+        let (control, theirs) = UnixStream::pair().map_err(LaunchError::Conversation)?;
+        control.set_read_timeout(Some(PATIENCE)).map_err(LaunchError::Conversation)?;
+        control.set_write_timeout(Some(PATIENCE)).map_err(LaunchError::Conversation)?;
+        let child = Command::new(launcher)
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .map_err(|source| LaunchError::Launcher { launcher: launcher.to_owned(), source })?;
+        let process = Process::from_child(child).map_err(LaunchError::Conversation)?;
+        Ok(Self { program: launcher.to_owned(), control, process: Some(process) })
     }
-    let mut handed = Vec::with_capacity(descriptors.len() + 3);
-    handed.push((open(stdin, rustix::stdio::stdin(), false)?, 0));
-    handed.push((open(stdout, rustix::stdio::stdout(), true)?, 1));
-    handed.push((open(stderr, rustix::stdio::stderr(), true)?, 2));
-    handed.extend(descriptors);
-    for (descriptor, number) in &handed {
-        if let Some(reason) = descriptors::objection(descriptor.as_fd(), confinement.sockets) {
-            return Err(LaunchError::Descriptor { number: *number, reason });
+
+    /// Confines it and makes it the program; see [`spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`].
+    pub fn launch(mut self, launch: Launch) -> Result<Started, LaunchError> {
+        let Launch { program, arguments, confinement, descriptors, stdin, stdout, stderr, new_session, working_directory } = launch;
+        descriptors::check_numbers(&descriptors).map_err(|(number, reason)| LaunchError::Descriptor { number, reason })?;
+        if descriptors.len() + 3 > wire::DESCRIPTOR_LIMIT {
+            return Err(LaunchError::Descriptor {
+                number: 250,
+                reason: "more than 250 descriptors cannot be handed over; hand over fewer",
+            });
+        }
+        let mut handed = Vec::with_capacity(descriptors.len() + 3);
+        handed.push((open(stdin, rustix::stdio::stdin(), false)?, 0));
+        handed.push((open(stdout, rustix::stdio::stdout(), true)?, 1));
+        handed.push((open(stderr, rustix::stdio::stderr(), true)?, 2));
+        handed.extend(descriptors);
+        for (descriptor, number) in &handed {
+            if let Some(reason) = descriptors::objection(descriptor.as_fd(), confinement.sockets) {
+                return Err(LaunchError::Descriptor { number: *number, reason });
+            }
+        }
+        let specification = Specification {
+            version: wire::VERSION.to_owned(),
+            program,
+            arguments,
+            working_directory,
+            new_session,
+            confinement,
+            numbers: handed.iter().map(|(_, number)| *number).collect(),
+        };
+
+        let heard = send(&mut self.control, &specification, &handed).and_then(|()| hear(&mut self.control));
+        if let Ok(Heard { applied: Some(applied), trouble: None }) = &heard
+            && let Some(process) = self.process.take()
+        {
+            return Ok(Started { process, applied: applied.clone() });
+        }
+        let (program, launcher) = (specification.program, self.program.clone());
+        Err(match heard {
+            Ok(Heard { trouble: Some(Report::Failed(failure)), .. }) => {
+                let source = failure.errno.map_or_else(|| io::Error::other(failure.detail), io::Error::from_raw_os_error);
+                LaunchError::Step { program, step: failure.step, path: failure.path, errno: failure.errno, source }
+            }
+            Ok(Heard { trouble: Some(Report::NoLandlock), .. }) => LaunchError::NoLandlock,
+            Ok(_) => LaunchError::Silent { program, launcher, source: io::Error::from(io::ErrorKind::UnexpectedEof) },
+            Err(source) => LaunchError::Silent { program, launcher, source },
+        })
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            // Whatever it is doing, it is not the program; a failure to signal means that it is gone.
+            let _ = process.signal(Signal::KILL);
+            let _ = process.wait(Some(PATIENCE));
         }
     }
-    let specification = Specification {
-        version: wire::VERSION.to_owned(),
-        program,
-        arguments,
-        working_directory,
-        new_session,
-        confinement,
-        numbers: handed.iter().map(|(_, number)| *number).collect(),
-    };
-
-    let (mut ours, theirs) = UnixStream::pair().map_err(LaunchError::Conversation)?;
-    ours.set_read_timeout(Some(PATIENCE)).map_err(LaunchError::Conversation)?;
-    ours.set_write_timeout(Some(PATIENCE)).map_err(LaunchError::Conversation)?;
-    let child = Command::new(launcher)
-        .env_clear()
-        .stdin(OwnedFd::from(theirs))
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .map_err(|source| LaunchError::Launcher { launcher: launcher.to_owned(), source })?;
-    let process = Process::from_child(child).map_err(LaunchError::Conversation)?;
-
-    let heard = send(&mut ours, &specification, &handed).and_then(|()| hear(&mut ours));
-    let program = specification.program;
-    let error = match heard {
-        Ok(Heard { applied: Some(applied), trouble: None }) => return Ok(Started { process, applied }),
-        Ok(Heard { trouble: Some(Report::Failed(failure)), .. }) => {
-            let source = failure.errno.map_or_else(|| io::Error::other(failure.detail), io::Error::from_raw_os_error);
-            LaunchError::Step { program, step: failure.step, path: failure.path, errno: failure.errno, source }
-        }
-        Ok(Heard { trouble: Some(Report::NoLandlock), .. }) => LaunchError::NoLandlock,
-        Ok(_) => LaunchError::Silent { program, launcher: launcher.to_owned(), source: io::Error::from(io::ErrorKind::UnexpectedEof) },
-        Err(source) => LaunchError::Silent { program, launcher: launcher.to_owned(), source },
-    };
-    // Whatever it is doing, it is not the program; a failure to signal means that it is gone.
-    let _ = process.signal(Signal::KILL);
-    let _ = process.wait(Some(PATIENCE));
-    Err(error)
 }
 
 fn open(stdio: Stdio, own: BorrowedFd<'_>, writing: bool) -> Result<OwnedFd, LaunchError> {

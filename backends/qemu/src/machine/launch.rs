@@ -5,7 +5,7 @@ use crate::command_line::{Access, CommandLine, Confinement as HelperNeeds, FileA
 use disk_image::{Create, Format, Preallocation, QemuImg};
 use machine::{Error, ErrorKind, Result, Sandbox};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use sandbox::{Confinement, Launch, Limits, Process, Requirement, Sockets, Tcp};
+use sandbox::{Confinement, Launch, Launcher, Limits, Process, Requirement, Sockets, Tcp};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, IoSliceMut};
@@ -41,8 +41,10 @@ const OPEN_FILES: u64 = 4096;
 /// How a machine is launched, apart from its plan.
 #[derive(Debug)]
 pub struct Terms {
-    /// The program that confines itself and becomes QEMU.
-    pub launcher: PathBuf,
+    /// What confines itself and becomes QEMU.
+    pub launcher: Launcher,
+    /// The launcher's program, for the helpers.
+    pub program: PathBuf,
     /// What to do where the kernel has no Landlock.
     pub landlock: Requirement,
     /// The log that QEMU writes to. Each helper writes to one beside it, with its own name.
@@ -95,7 +97,7 @@ pub async fn launch(plan: &Plan, terms: Terms) -> Result<Launched> {
     let mut started = Started(Vec::new());
     for helper in &command.helpers {
         if !matches!(helper.kind, HelperKind::Bridge { .. }) {
-            started.0.push(start_helper(helper, ends.remove(&helper.kind), &terms.launcher, terms.landlock, &terms.log)?);
+            started.0.push(start_helper(helper, ends.remove(&helper.kind), &terms.program, terms.landlock, &terms.log)?);
         }
     }
     let confinement = confinement(command, terms.landlock);
@@ -104,18 +106,15 @@ pub async fn launch(plan: &Plan, terms: Terms) -> Result<Launched> {
         let why = if command.makes.unix_connecting { "connects to the sound server" } else { "makes SPICE's socket and its own network" };
         missing.push(format!("QEMU could reach other programs' Unix sockets, because it {why} by itself"));
     }
-    let launched = sandbox::spawn(
-        &terms.launcher,
-        Launch {
-            arguments: command.argv().into_iter().map(Into::into).collect(),
-            descriptors,
-            stdout: append(&terms.log)?.into(),
-            stderr: append(&terms.log)?.into(),
-            working_directory: command.working_directory.clone(),
-            ..Launch::new(&command.program, confinement)
-        },
-    )
-    .map_err(|error| launch_failed("QEMU", &error))?;
+    let launch = Launch {
+        arguments: command.argv().into_iter().map(Into::into).collect(),
+        descriptors,
+        stdout: append(&terms.log)?.into(),
+        stderr: append(&terms.log)?.into(),
+        working_directory: command.working_directory.clone(),
+        ..Launch::new(&command.program, confinement)
+    };
+    let launched = terms.launcher.launch(launch).map_err(|error| launch_failed("QEMU", &error))?;
     // From here on they end when QEMU does.
     started.0.clear();
     missing.extend(launched.applied.missing);
@@ -349,7 +348,7 @@ fn tap(helper: &Helper) -> Result<OwnedFd> {
     handed.ok_or_else(|| failed("the helper handed over no tap"))
 }
 
-fn launch_failed(what: &str, error: &sandbox::LaunchError) -> Error {
+pub fn launch_failed(what: &str, error: &sandbox::LaunchError) -> Error {
     Error::new(ErrorKind::Backend, format!("Cannot start {what} confined")).with_source(error.to_string())
 }
 

@@ -214,6 +214,8 @@ impl Shared {
 
     /// Everything between the request and the running guest. On failure nothing is left running.
     async fn start(self: Arc<Self>, options: StartOptions) -> Result<()> {
+        // It comes up while the machine is planned.
+        let launcher = sandbox::Launcher::start(&self.supervision.launcher).map_err(|error| launch::launch_failed("QEMU", &error))?;
         let options_of_plan = Options { disposable: options.disposable, ..Options::default() };
         let plan = self.setup.plan(options_of_plan, true, &*self.progress).await?;
         self.not_displaced()?;
@@ -223,7 +225,8 @@ impl Shared {
             .lock
             .try_clone()
             .map_err(|error| Error::new(ErrorKind::Backend, "Cannot hand the bundle's lock to QEMU").with_source(error))?;
-        let terms = Terms { launcher: self.supervision.launcher.clone(), landlock: self.supervision.landlock, log: self.log(), lock };
+        let program = self.supervision.launcher.clone();
+        let terms = Terms { launcher, program, landlock: self.supervision.landlock, log: self.log(), lock };
         let launched = launch::launch(&plan, terms).await?;
         let command_line = shown(&plan);
         let accelerator = Accelerator { name: plan.accelerator.accelerator.name().to_owned(), why: plan.accelerator.why.clone() };
