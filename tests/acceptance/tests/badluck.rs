@@ -338,13 +338,14 @@ fn a_full_disk_pauses_the_guest_until_there_is_room() {
     guest.up();
     let log = home.path().join("events");
     let mut events = home.command(["events", "Demo"]).stdout(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let told = |what: &str| {
+        eventually(&format!("told of: {what}"), PATIENCE, || fs::read_to_string(&log).unwrap().contains(what).then_some(()));
+    };
+    told("is running");
     guest.types("dd if=/dev/urandom of=/dev/vda bs=1M count=120 conv=fsync; echo it-is-$((2 * 21))", "dd if");
     guest.becomes("paused");
-    // The event's way to that file is not the status's: it may come later.
-    eventually("the events tell of the full disk", PATIENCE, || {
-        let told = fs::read_to_string(&log).unwrap();
-        (told.contains("No space left on the host's disk") && told.contains("paused")).then_some(())
-    });
+    told("No space left on the host's disk");
+    told("paused");
     small.again("size=320m");
     guest.viv("resume", &[]);
     guest.hears("it-is-42");
