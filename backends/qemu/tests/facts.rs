@@ -29,13 +29,13 @@ async fn an_installed_emulator_is_understood_and_remembered() -> anyhow::Result<
     eprintln!("asked in {asked:?}, recalled in {:?}", started.elapsed());
     assert_eq!(emulator, again);
 
-    let probe = Probe { machine: "q35".into(), cpu: None, memory: Some(64) };
+    let probe = Probe { machine: "q35".into(), cpu: None, memory: Some(64), cpus: None };
     let board = Board::find(&emulator, probe.clone(), Some(cache.path())).await?;
     assert_eq!(board.refusal, None);
-    assert!(board.takes_memory && board.has(BusKind::Pci) && board.of_kind(BusKind::Ide).count() == 6, "{board:?}");
+    assert!(board.memory_instead.is_none() && board.has(BusKind::Pci) && board.of_kind(BusKind::Ide).count() == 6, "{board:?}");
     assert_eq!(board, Board::find(&emulator, probe, Some(cache.path())).await?);
 
-    let refused = Board::find(&emulator, Probe { machine: "q35,nonsense=1".into(), cpu: None, memory: None }, None).await?;
+    let refused = Board::find(&emulator, Probe { machine: "q35,nonsense=1".into(), cpu: None, memory: None, cpus: None }, None).await?;
     assert!(refused.refusal.is_some_and(|text| text.contains("nonsense")));
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(super) struct Builder<'a> {
     virtio_serial: Option<String>,
     /// The PCI bus for devices of ours, where it is not the first one.
     pci_bus: Option<&'static str>,
+    /// Devices on virtio-mmio so far.
+    virtio_mmio: usize,
     /// Whether SPICE runs.
     pub spice: bool,
     /// Further properties of `-machine`, `name=value`.
@@ -36,9 +38,9 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub fn new(mut request: Request<'a>) -> Self {
-        // Many boards do not start without firmware or a kernel, and a trial has none: the guest's own files are not read outside its
-        // confinement. So where the machine brings them, the refusal of a trial says nothing.
-        if has_boot_files(request.configuration) && request.board.is_some_and(|board| board.refusal.is_some()) {
+        // The guest's own firmware and kernel are not read outside its confinement. So where the machine brings them, a board that is not
+        // even accepted with empty ones says nothing.
+        if has_boot_files(request.configuration) && request.board.is_some_and(|board| board.refusal.is_some() && board.boot.is_none()) {
             request.board = None;
         }
         let out = CommandLine {
@@ -56,6 +58,7 @@ impl<'a> Builder<'a> {
             virtio_serial: None,
             // The first buses of Sun's boards have room for the bridges only.
             pci_bus: (request.configuration.system.architecture == Architecture::Sparc64).then_some("pciB"),
+            virtio_mmio: 0,
             spice: false,
             machine_properties: Vec::new(),
         }
@@ -103,6 +106,11 @@ impl<'a> Builder<'a> {
 
     pub fn kvm(&self) -> bool {
         self.request.accelerator.accelerator == Accelerator::Kvm
+    }
+
+    /// Whether the machine brings firmware or a kernel.
+    pub fn has_boot_files(&self) -> bool {
+        has_boot_files(self.configuration())
     }
 
     /// `virt` and its versions, of whatever architecture.
@@ -160,10 +168,11 @@ impl<'a> Builder<'a> {
     /// `-device`, with the PCI bus where QEMU would choose one that is full.
     pub fn device(&mut self, subject: Subject, value: impl Into<String>) {
         let mut value: String = value.into();
-        let name = value.split(',').next().unwrap_or_default();
-        if let Some(bus) = self.pci_bus.filter(|_| self.emulator().bus_of(name) == Some(BusKind::Pci)) {
+        let kind = self.emulator().bus_of(value.split(',').next().unwrap_or_default());
+        if let Some(bus) = self.pci_bus.filter(|_| kind == Some(BusKind::Pci)) {
             value.push_str(&format!(",bus={bus}"));
         }
+        self.virtio_mmio += usize::from(kind == Some(BusKind::VirtioMmio));
         self.option(subject, "-device", value);
     }
 
@@ -211,7 +220,8 @@ impl<'a> Builder<'a> {
 
     // Devices and buses.
 
-    /// Whether the machine has a bus of this kind, on its board or from a controller that was added. Without facts it is believed to.
+    /// Whether the machine has a bus of this kind, on its board or from a controller that was added. Without facts it is believed to. Of
+    /// virtio-mmio, each device takes a bus, and the question is whether one is left.
     pub fn has_bus(&self, kind: BusKind) -> bool {
         let added = match kind {
             BusKind::Usb => self.usb_bus.is_some(),
@@ -220,6 +230,7 @@ impl<'a> Builder<'a> {
         };
         added
             || match self.request.board {
+                Some(board) if kind == BusKind::VirtioMmio => board.of_kind(kind).count() > self.virtio_mmio,
                 Some(board) => board.has(kind),
                 None => self.believed(kind),
             }

@@ -79,12 +79,15 @@ fn model(configuration: &Configuration, emulator: &Emulator, accelerator: Accele
     }
 }
 
+/// The number of vCPUs that the configuration names.
+pub(super) fn wanted(configuration: &Configuration) -> Option<u64> {
+    Some(u64::from(configuration.system.cpu_count)).filter(|count| *count > 0)
+}
+
 /// Decides the number of vCPUs; `None` leaves it to the board.
 fn count(b: &mut Builder<'_>) {
-    let system = &b.configuration().system;
     let most = b.emulator().machine(b.target()).map_or(1, |machine| machine.cpus_max).max(1);
-    if system.cpu_count > 0 {
-        let wanted = u64::from(system.cpu_count);
+    if let Some(wanted) = wanted(b.configuration()) {
         if wanted > most {
             let target = b.target();
             b.report(
@@ -92,6 +95,10 @@ fn count(b: &mut Builder<'_>) {
                     .with_hint("0 chooses a number"),
             );
             return;
+        }
+        if let Some(own) = b.request.board.filter(|board| board.refuses_cpus).map(|board| board.cpus) {
+            let target = b.target();
+            return b.fixed("System.CPUCount", format!("the machine {target} cannot have {wanted} processors; it has its own {own}"));
         }
         b.out.cpus = Some(wanted);
         return;

@@ -78,8 +78,9 @@ fn spice(b: &mut Builder<'_>, only_way: bool) {
 /// Adds a graphics card; whether it renders on the host.
 fn card(b: &mut Builder<'_>, index: usize, display: &Display) -> bool {
     let key = format!("Display[{index}].Hardware");
+    let own = b.request.board.map_or(&[][..], |board| &board.screens);
     // Part of its board.
-    if display.hardware == "nubus-macfb" {
+    if display.hardware == "nubus-macfb" || own.contains(&display.hardware) {
         return false;
     }
     if b.architecture() == Architecture::Sparc {
@@ -98,10 +99,11 @@ fn card(b: &mut Builder<'_>, index: usize, display: &Display) -> bool {
     }
     if let Err(kind) = b.fits(&hardware) {
         let target = b.target();
-        b.fixed(
-            key,
-            format!("the machine {target} has no {} bus for {hardware}; only its own screen is there, if it has one", kind.name()),
-        );
+        let instead = match own.first() {
+            Some(own) => format!("its own screen, {own}, is there"),
+            None => "left out".to_owned(),
+        };
+        b.fixed(key, format!("the machine {target} has no {} bus for {hardware}; {instead}", kind.name()));
         return false;
     }
     let mut properties = String::new();

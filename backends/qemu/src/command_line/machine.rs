@@ -122,11 +122,20 @@ fn memory(b: &mut Builder<'_>) {
         b.report(Problem::fatal("System.MemorySize", "a machine needs memory").with_hint("512 is enough for most"));
         return;
     }
-    if let Some(board) = b.request.board.filter(|board| board.refusal.is_none() && !board.takes_memory) {
-        let own = board.memory >> 20;
-        let target = b.target();
-        b.fixed("System.MemorySize", format!("the machine {target} cannot have {size} MiB of memory; it has its own {own} MiB"));
-        return;
+    let target = b.target();
+    match b.request.board.and_then(|board| Some((board.memory_instead?, board.memory))) {
+        None => {}
+        // Less than a MiB cannot be configured.
+        Some((0, own)) if own <= size << 20 && own > (size - 1) << 20 => return,
+        Some((0, own)) => {
+            let own = if own >> 20 > 0 { format!("{} MiB", own >> 20) } else { format!("{} KiB", own >> 10) };
+            let message = format!("the machine {target} cannot have {size} MiB of memory; it has its own {own}");
+            return b.fixed("System.MemorySize", message);
+        }
+        Some((less, _)) => {
+            b.fixed("System.MemorySize", format!("the machine {target} cannot have {size} MiB of memory; it gets {less} MiB"));
+            return b.option(Subject::Machine, "-m", format!("{less}M"));
+        }
     }
     let present = b.host().memory;
     if present > 0 && size > present {

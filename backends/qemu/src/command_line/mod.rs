@@ -45,10 +45,10 @@ mod tpm;
 mod usb;
 mod user;
 
+use bundle::Problem;
 use bundle::qemu::Configuration;
-use bundle::{Level, Problem};
 
-use crate::facts::{Decision, Emulator, Probe};
+use crate::facts::{BootFile, Decision, Emulator, Probe};
 use builder::Builder;
 
 pub use request::{Image, Layer, Options, Paths, Place, Request};
@@ -87,6 +87,7 @@ pub fn probe(configuration: &Configuration, emulator: &Emulator, accelerator: &D
         machine: machine::probed(configuration),
         cpu: cpu::probed(configuration, emulator, accelerator),
         memory: Some(configuration.system.memory_size),
+        cpus: cpu::wanted(configuration),
     }
 }
 
@@ -101,8 +102,17 @@ fn check_board(builder: &mut Builder<'_>) {
         let nearest = builder.emulator().nearest_machines(&target);
         let message = format!("the installed QEMU has no machine {target}");
         builder.problem(Problem::fatal("System.Target", message), &nearest);
-    } else if let Some(refusal) = builder.request.board.and_then(|board| board.refusal.clone()) {
-        let problem = Problem::new(Level::Fatal, "System", format!("QEMU refuses the machine {target}: {refusal}"));
-        builder.report(problem.with_hint("change the machine, its CPU or its properties"));
+    } else if let Some(board) = builder.request.board
+        && let Some(refusal) = &board.refusal
+    {
+        let problem = Problem::fatal("System", format!("QEMU refuses the machine {target}: {refusal}"));
+        let hint = match board.boot {
+            None => "change the machine, its CPU or its properties",
+            Some(_) if builder.has_boot_files() => return,
+            Some(BootFile { bios: true, kernel: false }) => "add its firmware, as a file for -bios",
+            Some(BootFile { bios: false, kernel: true }) => "add a kernel",
+            Some(_) => "add a kernel, or its firmware as a file for -bios",
+        };
+        builder.report(problem.with_hint(hint));
     }
 }

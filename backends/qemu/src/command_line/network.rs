@@ -23,26 +23,31 @@ pub(super) fn add(b: &mut Builder<'_>) {
     }
     for (index, network) in networks.iter().enumerate() {
         let key = format!("Network[{index}]");
-        card(b, index, network, &key);
-        backend(b, index, network, &key);
+        if card(b, index, network, &key) {
+            backend(b, index, network, &key);
+        }
     }
 }
 
-fn card(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) {
+/// Adds a network card. `false` where the machine has no place for it and it is left out, with what it would be connected to.
+fn card(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) -> bool {
     let mac = &network.mac_address;
     if !is_mac(mac) {
         let problem = Problem::fatal(format!("{key}.MacAddress"), format!("{} is not a MAC address of one device", printable(mac)));
-        return b.report(problem.with_hint("write six pairs of hexadecimal digits, the first pair even: 02:00:00:00:00:01"));
+        b.report(problem.with_hint("write six pairs of hexadecimal digits, the first pair even: 02:00:00:00:00:01"));
+        return true;
     }
     let hardware = network.hardware.as_str();
     let key = format!("{key}.Hardware");
+    let own = b.request.board.and_then(|board| board.network_card.as_deref());
     // Cards that are soldered to their boards.
-    if matches!(hardware, "lance" | "dp8393x") {
+    if matches!(hardware, "lance" | "dp8393x") || own == Some(hardware) {
         let model = if hardware == "lance" { "model=lance," } else { "" };
-        return b.option(Subject::Network, "-net", format!("nic,{model}macaddr={mac},netdev=net{index}"));
+        b.option(Subject::Network, "-net", format!("nic,{model}macaddr={mac},netdev=net{index}"));
+        return true;
     }
     if !b.exists(&key, hardware) {
-        return;
+        return true;
     }
     match b.fits(hardware) {
         Ok(()) => {
@@ -50,15 +55,21 @@ fn card(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) {
             let subject = if usb { Subject::Usb } else { Subject::Network };
             let bus = b.usb_bus.clone().filter(|_| usb).map(|bus| format!(",bus={bus}")).unwrap_or_default();
             b.device(subject, format!("{hardware},mac={mac},netdev=net{index}{bus}"));
+            true
         }
         Err(kind) => {
             let target = b.target();
-            let message = format!(
-                "the machine {target} has no {} bus for {hardware}; its own network card is connected instead, if it has one",
-                kind.name()
-            );
-            b.fixed(key, message);
+            let own = match (b.request.board, own) {
+                (Some(_), None) => {
+                    b.fixed(key, format!("the machine {target} has no {} bus for {hardware}; left out", kind.name()));
+                    return false;
+                }
+                (_, Some(own)) => format!("its own {own}"),
+                (None, None) => "its own network card, if it has one,".to_owned(),
+            };
+            b.fixed(key, format!("the machine {target} has no {} bus for {hardware}; {own} is connected instead", kind.name()));
             b.option(Subject::Network, "-net", format!("nic,macaddr={mac},netdev=net{index}"));
+            true
         }
     }
 }

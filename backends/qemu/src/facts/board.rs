@@ -1,20 +1,16 @@
-//! One machine type as it is when started: buses, processors, memory.
+//! One machine type as it is when started: buses, what is soldered to it, processors, memory.
 //!
 //! A machine type's name says little about what can be plugged into it. The machine is therefore started once, stopped before its first
-//! instruction and without any device of ours, and asked for its device tree. The answer is cached like everything about an emulator. A
-//! machine that cannot be started like this cannot be started with devices either, and then QEMU's own words are the finding.
+//! instruction and without any device of ours ([`super::trial`]), and asked what it is. The answer is cached like everything about an
+//! emulator. A machine that cannot be started like this cannot be started with devices either, and then QEMU's own words are the finding.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::Conversation;
+use super::trial::{Trial, Tried};
 use super::{Emulator, Error, cache};
-
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Kinds of buses that devices of ours plug into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,10 +68,10 @@ impl BusKind {
         })
     }
 
-    /// From the type of a bus in the device tree.
-    fn of_bus_type(kind: &str) -> Option<Self> {
+    /// From the QOM type that all buses of one kind descend from.
+    pub(crate) fn of_bus_type(kind: &str) -> Option<Self> {
         Some(match kind {
-            "PCI" | "PCIE" => Self::Pci,
+            "PCI" => Self::Pci,
             "ISA" => Self::Isa,
             "virtio-mmio-bus" => Self::VirtioMmio,
             "virtual-css-bus" => Self::Ccw,
@@ -86,7 +82,7 @@ impl BusKind {
             "nubus-bus" => Self::Nubus,
             "spapr-vio-bus" => Self::SpaprVio,
             "System" => Self::System,
-            kind if kind.ends_with("sd-bus") || kind == "sdhci-bus" || kind.ends_with("sdhost-bus") => Self::Sd,
+            "sd-bus" => Self::Sd,
             _ => return None,
         })
     }
@@ -128,8 +124,10 @@ pub struct Probe {
     pub machine: String,
     /// Value of `-cpu`.
     pub cpu: Option<String>,
-    /// Memory in MiB; a board that refuses it is tried with its own amount.
+    /// Memory in MiB; `None` and 0 leave it to the board.
     pub memory: Option<u64>,
+    /// vCPUs; `None` leaves them to the board.
+    pub cpus: Option<u64>,
 }
 
 /// What a machine type turned out to be.
@@ -137,18 +135,39 @@ pub struct Probe {
 pub struct Board {
     /// What was tried.
     pub probe: Probe,
-    /// Why it does not start, in QEMU's words; everything else is then empty.
+    /// Why it does not start by itself, in QEMU's words. Unless [`Board::boot`] says what it lacks, everything else is then empty.
     pub refusal: Option<String>,
+    /// What a board that is refused starts with.
+    pub boot: Option<BootFile>,
     /// Its buses, in the order of the board: the first bus of a kind comes first.
     pub buses: Vec<Bus>,
     /// QOM types of the devices that it has on its own.
     pub devices: BTreeSet<String>,
-    /// vCPUs that it has without `-smp`.
+    /// QOM type of the network card that is soldered to it.
+    pub network_card: Option<String>,
+    /// QOM types of the screens that are soldered to it.
+    pub screens: Vec<String>,
+    /// Whether it has a serial port.
+    pub serial: bool,
+    /// File name of the firmware that QEMU gives it unasked: a BIOS, Open Firmware, OpenSBI.
+    pub firmware: Option<String>,
+    /// vCPUs that it had in the trial.
     pub cpus: u64,
-    /// Memory in bytes that it has without `-m`.
+    /// Memory in bytes that it had in the trial.
     pub memory: u64,
-    /// Whether it takes the amount of memory that the probe asked for.
-    pub takes_memory: bool,
+    /// Where it refuses the memory that was asked for: the next smaller power of two in MiB that it takes, 0 where it takes none but its own.
+    pub memory_instead: Option<u64>,
+    /// Whether it refuses the number of vCPUs that was asked for.
+    pub refuses_cpus: bool,
+}
+
+/// What a board does not start without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFile {
+    /// `-bios` will do.
+    pub bios: bool,
+    /// `-kernel` will do.
+    pub kernel: bool,
 }
 
 impl Board {
@@ -171,134 +190,71 @@ impl Board {
         if let Some(board) = place.as_ref().and_then(cache::Place::load::<Self>).filter(|board| board.probe == probe) {
             return Ok(board);
         }
-        let board = Self::ask(emulator, probe).await?;
+        let board = Self { probe: probe.clone(), ..Self::ask(emulator, &probe).await? };
         if let Some(place) = place {
             place.store(&board);
         }
         Ok(board)
     }
 
-    async fn ask(emulator: &Emulator, probe: Probe) -> Result<Self, Error> {
-        let with_own_memory = match Self::attempt(emulator, &probe, None).await? {
-            Ok(board) => board,
-            Err(refusal) => return Ok(Self { probe, refusal: Some(refusal), ..Self::default() }),
-        };
-        let takes_memory = match probe.memory {
-            None => true,
-            Some(memory) if memory.saturating_mul(1 << 20) == with_own_memory.memory => true,
-            Some(memory) => match Self::attempt(emulator, &probe, Some(memory)).await? {
-                Ok(board) => board.memory == memory.saturating_mul(1 << 20),
-                Err(_) => false,
-            },
-        };
-        Ok(Self { probe, takes_memory, ..with_own_memory })
+    async fn ask(emulator: &Emulator, probe: &Probe) -> Result<Self, Error> {
+        let memory = probe.memory.filter(|memory| *memory > 0);
+        let all = Trial { emulator, probe, memory, cpus: probe.cpus, boot: None };
+        if let Tried::Accepted(board) = all.run().await?
+            && memory.is_none_or(|memory| board.memory == memory << 20)
+        {
+            return Ok(*board);
+        }
+        let bare = Trial { memory: None, cpus: None, ..all };
+        match bare.run().await? {
+            Tried::Accepted(board) => Self::sized(bare, memory, *board).await,
+            Tried::Refused(refusal) => Self::booted(bare, memory, refusal).await,
+        }
     }
 
-    /// The outer error: nothing learnt. The inner one: QEMU's refusal.
-    async fn attempt(emulator: &Emulator, probe: &Probe, memory: Option<u64>) -> Result<Result<Self, String>, Error> {
-        let mut arguments: Vec<OsString> =
-            ["-nodefaults", "-no-user-config", "-S", "-display", "none", "-accel", "tcg"].map(Into::into).into();
-        // Boards with sound of their own insist on a backend.
-        if emulator.default_audio {
-            arguments.extend(["-audio", "none"].map(Into::into));
-        }
-        arguments.extend(["-machine".into(), (&probe.machine).into()]);
-        if let Some(cpu) = &probe.cpu {
-            arguments.extend(["-cpu".into(), cpu.into()]);
-        }
-        if let Some(memory) = memory {
-            arguments.extend(["-m".into(), format!("{memory}M").into()]);
-        }
-        let mut talk = match Conversation::start(&emulator.identity.path, &arguments, DEADLINE).await {
-            Ok(talk) => talk,
-            Err(Error::Ended { stderr, status, .. }) => return Ok(Err(refusal(&stderr, &status))),
-            Err(error) => return Err(error),
+    /// Tries a board that is refused with an empty file in place of what it may lack.
+    async fn booted(bare: Trial<'_>, memory: Option<u64>, refusal: String) -> Result<Self, Error> {
+        let failed = |source| Error::Start { program: bare.emulator.identity.path.clone(), source };
+        let file = tempfile::NamedTempFile::new().map_err(failed)?;
+        file.as_file().set_len(4096).map_err(failed)?;
+        let with = |option| Trial { boot: Some((option, file.path())), ..bare };
+        let (bios, kernel) = (with("-bios").run().await?, with("-kernel").run().await?);
+        // A kernel in a format that is not one of the board's is refused for another reason.
+        let kernel_will_do = !matches!(&kernel, Tried::Refused(again) if *again == refusal);
+        let boot = BootFile { bios: matches!(bios, Tried::Accepted(_)), kernel: kernel_will_do };
+        let (option, board) = match (bios, kernel) {
+            (Tried::Accepted(board), _) => ("-bios", board),
+            (_, Tried::Accepted(board)) => ("-kernel", board),
+            _ => return Ok(Self { refusal: Some(refusal), ..Self::default() }),
         };
-        let answers = async {
-            let tree = talk.human("info qtree").await?;
-            let cpus = talk.ask("query-cpus-fast").await?;
-            let memory = talk.ask("query-memory-size-summary").await?;
-            Ok::<_, Error>((tree, cpus, memory))
-        }
-        .await;
-        let (tree, cpus, memory) = match answers {
-            Ok(answers) => answers,
-            Err(Error::Ended { stderr, status, .. }) => return Ok(Err(refusal(&stderr, &status))),
-            Err(error) => return Err(error),
-        };
-        talk.quit().await;
-        let (buses, devices) = parse_tree(&tree);
-        Ok(Ok(Self {
-            probe: Probe::default(),
-            refusal: None,
-            buses,
-            devices,
-            cpus: cpus.as_array().map_or(1, |cpus| cpus.len() as u64),
-            memory: memory.get("base-memory").and_then(serde_json::Value::as_u64).unwrap_or(0),
-            takes_memory: true,
-        }))
+        let board = Self::sized(with(option), memory, *board).await?;
+        Ok(Self { refusal: Some(refusal), boot: Some(boot), ..board })
     }
-}
 
-fn refusal(stderr: &str, status: &str) -> String {
-    // QEMU prefixes its messages with the program; what matters comes after the first colon of the last line that is not a warning.
-    let line = stderr.lines().rev().find(|line| !line.contains("warning:") && !line.trim().is_empty()).unwrap_or("").trim();
-    let line = match line.split_once(": ") {
-        Some((program, rest)) if program.contains("qemu-system") => rest,
-        _ => line,
-    };
-    if line.is_empty() { format!("it ended ({status}) without a word") } else { line.to_owned() }
-}
-
-/// Buses and devices of the output of `info qtree`.
-///
-/// The tree lists the bus that was added last first, so the result is turned round.
-fn parse_tree(text: &str) -> (Vec<Bus>, BTreeSet<String>) {
-    let mut buses = Vec::new();
-    let mut devices = BTreeSet::new();
-    let mut name: Option<&str> = None;
-    for line in text.lines() {
-        let line = line.trim();
-        if let Some(bus) = line.strip_prefix("bus: ") {
-            name = Some(bus);
-        } else if let Some(kind) = line.strip_prefix("type ") {
-            if let (Some(name), Some(kind)) = (name.take(), BusKind::of_bus_type(kind.trim())) {
-                buses.push(Bus { name: name.to_owned(), kind });
+    /// Finds out which of memory and vCPUs a board refuses that starts without being asked for either.
+    async fn sized(bare: Trial<'_>, memory: Option<u64>, own: Self) -> Result<Self, Error> {
+        let refuses_cpus = match bare.probe.cpus {
+            Some(cpus) if cpus != own.cpus => matches!(Trial { cpus: Some(cpus), ..bare }.run().await?, Tried::Refused(_)),
+            _ => false,
+        };
+        let Some(wanted) = memory.filter(|wanted| wanted << 20 != own.memory) else {
+            return Ok(Self { refuses_cpus, ..own });
+        };
+        let mut asked = wanted;
+        loop {
+            match (Trial { memory: Some(asked), ..bare }).run().await? {
+                Tried::Accepted(board) if board.memory == asked << 20 => {
+                    let memory_instead = (asked != wanted).then_some(asked);
+                    return Ok(Self { refuses_cpus, memory_instead, ..*board });
+                }
+                // This computer's limit and not the board's: the start fails with these very words.
+                Tried::Refused(refusal) if refusal.contains("cannot set up guest memory") => return Ok(Self { refuses_cpus, ..own }),
+                _ => {}
             }
-        } else if let Some(device) = line.strip_prefix("dev: ") {
-            devices.insert(device.split(',').next().unwrap_or(device).to_owned());
+            asked = asked.saturating_sub(1).checked_ilog2().map_or(0, |log| 1 << log);
+            if asked << 20 <= own.memory {
+                return Ok(Self { refuses_cpus, memory_instead: Some(0), ..own });
+            }
         }
-    }
-    // Numbered siblings (ide.5 ... ide.0) are sorted; everything else keeps the order of the board.
-    buses.reverse();
-    buses.sort_by_key(|bus| (bus.kind, numbered(&bus.name)));
-    (buses, devices)
-}
-
-/// The number at the end of `ide.3`.
-fn numbered(name: &str) -> Option<u32> {
-    name.rsplit_once('.').and_then(|(_, number)| number.parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TREE: &str = "bus: main-system-bus\r\n  type System\r\n  dev: q35-pcihost, id \"\"\r\n    bus: pcie.0\r\n      type PCIE\r\n      \
-                        dev: ich9-ahci, id \"\"\r\n        bus: ide.1\r\n          type IDE\r\n        bus: ide.0\r\n          type IDE\r\n";
-
-    #[test]
-    fn the_device_tree_gives_buses_in_order() {
-        let (buses, devices) = parse_tree(TREE);
-        let names: Vec<&str> = buses.iter().map(|bus| bus.name.as_str()).collect();
-        assert_eq!(names, ["pcie.0", "ide.0", "ide.1", "main-system-bus"]);
-        assert!(devices.contains("ich9-ahci"));
-    }
-
-    #[test]
-    fn a_refusal_is_the_last_line_without_the_program() {
-        let stderr = "qemu-system-arm: warning: nic lan9118.0 has no peer\nqemu-system-arm: Invalid RAM size, should be 16 MiB";
-        assert_eq!(refusal(stderr, "exit status: 1"), "Invalid RAM size, should be 16 MiB");
-        assert_eq!(refusal("", "signal: 6"), "it ended (signal: 6) without a word");
     }
 }

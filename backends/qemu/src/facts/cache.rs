@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Changes when the layout or meaning of cached structures does.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// More than any answer of ours; a larger file is not ours.
 const MAX_SIZE: u64 = 16 << 20;
@@ -137,7 +137,7 @@ mod tests {
         std::fs::write(&program, "one")?;
         let place = Place::new(directory.path(), "test", &Identity::of(&program)?, "");
         place.store(&7u32);
-        for damage in ["", "{", "[1,2", "{\"layout\":1,\"identity\":null,\"answer\":7}"] {
+        for damage in ["", "{", "[1,2", "{\"layout\":2,\"identity\":null,\"answer\":7}"] {
             std::fs::write(&place.file, damage)?;
             assert_eq!(place.load::<u32>(), None, "{damage}");
         }

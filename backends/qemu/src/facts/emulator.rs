@@ -23,6 +23,8 @@ pub struct Emulator {
     pub cpus: BTreeMap<String, Cpu>,
     /// Every QOM type that is a device, abstract ones included, with its parent.
     pub types: BTreeMap<String, String>,
+    /// Every QOM type that is a bus, with its parent.
+    pub bus_types: BTreeMap<String, String>,
     /// Devices that can be made: the types of `types` that are not abstract.
     pub devices: Names,
     /// Properties of those devices that a command line sets properties of.
@@ -83,15 +85,12 @@ impl Emulator {
 
     /// The kind of bus that a device plugs into, by its ancestors; `None` for a device that is not known or plugs into no bus that matters.
     pub fn bus_of(&self, device: &str) -> Option<BusKind> {
-        let mut name = device;
-        // The hierarchy is a tree a few levels deep; the bound holds against a damaged cache.
-        for _ in 0..16 {
-            if let Some(kind) = BusKind::of_device_class(name) {
-                return Some(kind);
-            }
-            name = self.types.get(name)?;
-        }
-        None
+        ancestor(&self.types, device, BusKind::of_device_class)
+    }
+
+    /// The kind of a bus of this type, by its ancestors.
+    pub(super) fn kind_of_bus(&self, bus_type: &str) -> Option<BusKind> {
+        ancestor(&self.bus_types, bus_type, BusKind::of_bus_type)
     }
 
     /// Whether the device has this property. Devices whose properties were not asked for have none.
@@ -144,4 +143,17 @@ impl Emulator {
         }
         missing
     }
+}
+
+/// What the first ancestor that `of` knows is, the type itself included.
+fn ancestor(types: &BTreeMap<String, String>, name: &str, of: impl Fn(&str) -> Option<BusKind>) -> Option<BusKind> {
+    let mut name = name;
+    // The hierarchy is a tree a few levels deep; the bound holds against a damaged cache.
+    for _ in 0..16 {
+        if let Some(kind) = of(name) {
+            return Some(kind);
+        }
+        name = types.get(name)?;
+    }
+    None
 }

@@ -54,6 +54,7 @@ async fn ask(identity: Identity) -> Result<Emulator, Error> {
     let target = talk.ask("query-target").await?;
     // This one loads all modules with device types, so it comes before what depends on them.
     let types = talk.ask_with("qom-list-types", json!({ "implements": "device", "abstract": true })).await?;
+    let buses = talk.ask_with("qom-list-types", json!({ "implements": "bus", "abstract": true })).await?;
     let chardevs = talk.ask_with("qom-list-types", json!({ "implements": "chardev", "abstract": false })).await?;
     let machines = talk.ask("query-machines").await?;
     let schema = talk.ask("query-qmp-schema").await?;
@@ -62,7 +63,9 @@ async fn ask(identity: Identity) -> Result<Emulator, Error> {
     let commands = talk.ask("query-commands").await?;
 
     let mut emulator = Emulator { version: version_text(&version), target: text(&target, "arch").to_owned(), ..Emulator::default() };
-    emulator.types = list(&types).map(|kind| (text(kind, "name").to_owned(), text(kind, "parent").to_owned())).collect();
+    let with_parents = |types: &Value| list(types).map(|kind| (text(kind, "name").to_owned(), text(kind, "parent").to_owned())).collect();
+    emulator.types = with_parents(&types);
+    emulator.bus_types = with_parents(&buses);
     let concrete = list(&types).filter(|kind| kind.get("abstract").and_then(Value::as_bool) != Some(true));
     emulator.devices = concrete.map(|kind| text(kind, "name")).filter(|name| !name.ends_with("-cpu")).collect();
     emulator.chardevs = list(&chardevs).filter_map(|kind| text(kind, "name").strip_prefix("chardev-")).collect();

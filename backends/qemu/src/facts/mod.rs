@@ -15,9 +15,10 @@ mod find;
 mod host;
 mod introspect;
 mod names;
+mod trial;
 
 pub use accelerator::{Accelerator, Decision};
-pub use board::{Board, Bus, BusKind, Probe};
+pub use board::{Board, BootFile, Bus, BusKind, Probe};
 pub use cache::Identity;
 pub use emulator::{Cpu, Emulator, MachineType};
 pub use find::{find, package};

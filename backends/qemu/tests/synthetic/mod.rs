@@ -154,7 +154,7 @@ pub fn host() -> Host {
 pub fn board(buses: &[(&str, BusKind)]) -> Board {
     let bus = |(name, kind): &(&str, BusKind)| Bus { name: (*name).to_owned(), kind: *kind };
     let devices = ["i8257"].iter().map(|&name| name.to_owned()).collect();
-    Board { buses: buses.iter().map(bus).collect(), cpus: 1, memory: 128 << 20, takes_memory: true, devices, ..Board::default() }
+    Board { buses: buses.iter().map(bus).collect(), cpus: 1, memory: 128 << 20, devices, ..Board::default() }
 }
 
 /// A q35 with USB.
