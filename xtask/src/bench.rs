@@ -1,5 +1,9 @@
 //! `cargo xtask bench`: what Vivarium costs, as ratios against a peer in the same run. Nothing fails for being slow; people read and judge.
 
+mod bare;
+mod domain;
+mod guest;
+mod libvirt;
 mod list;
 mod start;
 mod supervisor;
@@ -7,8 +11,10 @@ mod supervisor;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bare::Bare;
 use clap::{Args, ValueEnum};
 
+use crate::guests::Entry;
 use crate::viv::{self, Viv};
 use crate::{guests, process, setup};
 
@@ -21,6 +27,9 @@ pub struct Options {
     /// How often what is repeated is repeated
     #[arg(long, default_value_t = 11)]
     rounds: u32,
+    /// How often the guest is booted to compare it with QEMU as it is
+    #[arg(long, default_value_t = 5)]
+    boots: u32,
     /// Bundles that are listed
     #[arg(long, default_value_t = 10_000)]
     bundles: u32,
@@ -31,8 +40,10 @@ pub struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// From the command to a running machine, against QEMU alone with the same command line
+    /// From the command to a running machine, against QEMU alone with the same command line and against virsh
     Start,
+    /// How soon a guest boots and how fast it computes, against QEMU as it is
+    Guest,
     /// Listing many machines, against reading their files
     List,
     /// The supervisor's memory and wakeups beside an idle guest
@@ -49,12 +60,19 @@ pub fn run(options: &Options) -> Result<()> {
     let folder = build.with_file_name("bench");
     let viv = Viv::new(&build, folder.join("library"))?;
     viv.clear(NAME)?;
-    create(&viv)?;
+    let entry = assemble()?;
+    create(&viv, &entry)?;
 
     let chosen = |subject| options.only.is_empty() || options.only.contains(&subject);
     println!();
-    if chosen(Subject::Start) {
-        start::measure(&viv, &folder, options.rounds)?;
+    if chosen(Subject::Start) || chosen(Subject::Guest) {
+        let bare = command_line(&viv)?;
+        if chosen(Subject::Start) {
+            start::measure(&viv, &bare, &folder, options.rounds)?;
+        }
+        if chosen(Subject::Guest) {
+            guest::measure(&bare, &entry, &folder, options.boots)?;
+        }
     }
     if chosen(Subject::Supervisor) {
         supervisor::measure(&viv)?;
@@ -65,16 +83,31 @@ pub fn run(options: &Options) -> Result<()> {
     viv.clear(NAME)
 }
 
-/// A machine that starts the test guest.
-fn create(viv: &Viv) -> Result<()> {
+/// The test guest of this computer's own architecture. Its paths are absolute.
+fn assemble() -> Result<Entry> {
     let guest = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
     guests::assemble(&[guest.to_owned()])?;
     let cache = guests::folder()?;
     let manifest = guests::Manifest::load(&cache)?;
-    let entry = manifest.find(guest).context("The guest was assembled but is not in the list")?;
+    let entry = manifest.guests.into_iter().find(|entry| entry.name == guest);
+    let mut entry = entry.context("The guest was assembled but is not in the list")?;
+    (entry.kernel, entry.initrd) = (cache.join(entry.kernel), cache.join(entry.initrd));
+    Ok(entry)
+}
+
+/// A machine that starts the test guest.
+fn create(viv: &Viv, entry: &Entry) -> Result<()> {
     let mut create = viv.command(["create", NAME, "--arch", &entry.architecture, "--memory", "512MiB", "--no-disk", "--network", "none"]);
-    create.arg("--kernel").arg(cache.join(&entry.kernel)).arg("--initrd").arg(cache.join(&entry.initrd));
+    create.arg("--kernel").arg(&entry.kernel).arg("--initrd").arg(&entry.initrd);
     process::quiet(create.arg("--append").arg(format!("{} quiet", entry.append)))
+}
+
+/// The command line of the machine. The first start finds out what the installed QEMU can do; later ones know.
+fn command_line(viv: &Viv) -> Result<Bare> {
+    process::quiet(&mut viv.command(["start", NAME, "--wait"]))?;
+    let line = viv.json(["command", NAME])?;
+    process::quiet(&mut viv.command(["stop", NAME, "--kill"]))?;
+    Bare::new(&line)
 }
 
 /// How long something takes.

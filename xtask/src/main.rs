@@ -8,6 +8,7 @@ mod fuzz;
 mod guests;
 mod monitor;
 mod process;
+mod serial;
 mod setup;
 mod sources;
 mod test;

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +14,7 @@ use super::manifest::{Entry, Manifest};
 use super::table::Guest;
 use crate::monitor::Qmp;
 use crate::process;
-
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::serial::Serial;
 
 /// Starts every chosen guest from each of its kernels and images; goes on after a failure, and fails at the end.
 pub fn all(manifest: &Manifest, cache: &Path, guests: &[&Guest]) -> Result<()> {
@@ -108,11 +106,11 @@ fn once(entry: &Entry, start: &Start, report: &Path) -> Result<Duration> {
     let _ = fs::remove_file(&socket);
     let began = Instant::now();
     let mut machine = Running::new(entry, start, &socket, &report.with_extension("log"))?;
-    machine.wait_for(&entry.ready)?;
+    machine.serial.wait_for(&entry.ready)?;
     let ready = began.elapsed();
-    machine.wait_for(&entry.prompt)?;
+    machine.serial.wait_for(&entry.prompt)?;
     machine.type_line("echo $((6 * 7))-answers")?;
-    machine.wait_for("42-answers")?;
+    machine.serial.wait_for("42-answers")?;
 
     let mut qmp = Qmp::connect(&socket)?;
     if start.arguments.iter().any(|argument| argument == "-device") {
@@ -120,10 +118,10 @@ fn once(entry: &Entry, start: &Start, report: &Path) -> Result<Duration> {
     }
     if entry.power_button {
         qmp.execute("system_powerdown", &json!({}))?;
-        machine.wait_for(&entry.going_down)?;
+        machine.serial.wait_for(&entry.going_down)?;
     } else if entry.powers_off {
         machine.type_line("/etc/vivarium/going-down")?;
-        machine.wait_for(&entry.going_down)?;
+        machine.serial.wait_for(&entry.going_down)?;
     } else {
         qmp.execute("quit", &json!({}))?;
     }
@@ -135,9 +133,7 @@ fn once(entry: &Entry, start: &Start, report: &Path) -> Result<Duration> {
 struct Running {
     child: Child,
     input: ChildStdin,
-    output: Receiver<Vec<u8>>,
-    log: fs::File,
-    unread: String,
+    serial: Serial,
 }
 
 impl Running {
@@ -152,58 +148,13 @@ impl Running {
         writeln!(log, "{}", process::display(&command))?;
         let mut child = command.spawn().with_context(|| format!("Could not start {}", process::display(&command)))?;
         let input = child.stdin.take().context("No standard input")?;
-        let (sender, output) = channel();
-        for mut stream in [
-            child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-            child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(length @ 1..) = stream.read(&mut buffer) {
-                    if sender.send(buffer[..length].to_vec()).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        Ok(Self { child, input, output, log, unread: String::new() })
-    }
-
-    /// Waits until the text has appeared on the serial console; what came before it is forgotten.
-    fn wait_for(&mut self, text: &str) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(at) = self.unread.find(text) {
-                self.unread.drain(..at + text.len());
-                return Ok(());
-            }
-            match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    self.log.write_all(&bytes)?;
-                    self.unread.push_str(&String::from_utf8_lossy(&bytes));
-                }
-                Err(RecvTimeoutError::Timeout) => bail!("{text:?} did not appear within {} s", PATIENCE.as_secs()),
-                Err(RecvTimeoutError::Disconnected) => {
-                    let tail: Vec<&str> = self.unread.trim_end().lines().rev().take(3).collect();
-                    bail!("QEMU ended before {text:?} appeared; it said: {}", tail.into_iter().rev().collect::<Vec<_>>().join(" / "))
-                }
-            }
-        }
+        let stdout = child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>);
+        let stderr = child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>);
+        Ok(Self { child, input, serial: Serial::listen(stdout.into_iter().chain(stderr).collect(), log) })
     }
 
     fn wait_for_end(&mut self) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.log.write_all(&bytes)?,
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => bail!("It did not switch off within {} s", PATIENCE.as_secs()),
-            }
-        }
+        self.serial.wait_for_end()?;
         let status = self.child.wait()?;
         if !status.success() {
             bail!("QEMU failed ({status})");

@@ -62,7 +62,7 @@ pub const GROUPS: &[Group] = &[
     Group { reason: "to look at what machines show", packages: &["imagemagick", "xvfb"], programs: &["convert", "Xvfb"], ..GROUP },
     Group {
         reason: "what the benchmarks compare with",
-        packages: &["libvirt-daemon-system", "libvirt-clients"],
+        packages: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients"],
         programs: &["virsh"],
         bench: true,
         ..GROUP
