@@ -23,6 +23,8 @@ impl Library {
         for _ in 0..2 {
             let Some(client) = self.client(machine).await? else { break };
             match client.status().await {
+                // A supervisor on its way out: what it leaves says how the machine ended.
+                Ok(status) if status.state == State::Stopped && self.is_free_soon(machine).await? => {}
                 Ok(status) => return Ok(status),
                 Err(ClientError::Absent { .. }) => {}
                 Err(error) => return Err(from_client(error)),
