@@ -25,7 +25,7 @@ pub struct Options {
     #[arg(value_enum)]
     only: Vec<Subject>,
     /// How often what is repeated is repeated
-    #[arg(long, default_value_t = 11)]
+    #[arg(long, default_value_t = 21)]
     rounds: u32,
     /// How often the guest is booted to compare it with QEMU as it is
     #[arg(long, default_value_t = 5)]
@@ -141,7 +141,13 @@ impl std::fmt::Display for Spread {
 /// Prints two measurements and how they compare.
 fn compare(title: &str, ours: (&str, &Spread), peer: (&str, &Spread)) {
     println!("{title}");
+    against(ours, peer);
+    println!();
+}
+
+/// The measurements of one thing, against one of its peers.
+fn against(ours: (&str, &Spread), peer: (&str, &Spread)) {
     println!("  {:<42} {}", ours.0, ours.1);
     println!("  {:<42} {}", peer.0, peer.1);
-    println!("  {:<42} {:>9.2}\n", "ratio of the medians", ours.1.median / peer.1.median);
+    println!("  {:<42} {:>9.2}", "ratio of the medians", ours.1.median / peer.1.median);
 }

@@ -1,5 +1,8 @@
 //! A guest under our command line, against the same guest under QEMU as it is: how soon it has booted, and how fast it computes.
 //!
+//! There are two peers. One has the hardware that QEMU gives a machine when it is told nothing; the other has the devices that ours has, with
+//! everything else left to QEMU. The guest loads a driver for each device that it finds, so only the second tells what our options cost.
+//!
 //! The guest measures nothing. What is timed is what its serial console says, as it is said here.
 
 use std::fs::File;
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::bare::{Bare, Ended};
-use super::{Spread, compare};
+use super::{Spread, against};
 use crate::guests::Entry;
 use crate::process;
 use crate::serial::Serial;
@@ -28,17 +31,25 @@ type Times = Vec<Duration>;
 
 /// Measures both in turn, so that what else the computer does meets both.
 pub fn measure(bare: &Bare, entry: &Entry, folder: &Path, rounds: u32) -> Result<()> {
-    let (mut ours, mut stock) = (Vec::new(), Vec::new());
+    let alike = alike_command(bare, entry)?;
+    let stock = stock_command(bare, entry)?;
+    let (mut times_ours, mut times_alike, mut times_stock) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        ours.push(once(entry, &folder.join("ours.log"), || under_our_line(bare, &folder.join("bare")))?);
-        stock.push(once(entry, &folder.join("stock.log"), || under_stock(bare, entry, folder))?);
+        times_ours.push(once(entry, &folder.join("ours.log"), || under_our_line(bare, &folder.join("bare")))?);
+        times_alike.push(once(entry, &folder.join("alike.log"), || under(&alike, &folder.join("alike")))?);
+        times_stock.push(once(entry, &folder.join("stock.log"), || under(&stock, &folder.join("stock")))?);
     }
     let titles = std::iter::once("Boot, from QEMU's start to the guest's prompt").chain(WORK.iter().map(|(title, _)| *title));
     for (index, title) in titles.enumerate() {
         let spread = |runs: &[Times]| Spread::of(runs.iter().filter_map(|times| times.get(index).copied()).collect());
-        compare(title, ("our command line", &spread(&ours)), ("stock QEMU, same memory and cores", &spread(&stock)));
+        let ours = spread(&times_ours);
+        println!("{title}");
+        against(("our command line", &ours), ("QEMU with the same devices", &spread(&times_alike)));
+        against(("our command line", &ours), ("stock QEMU, same memory and cores", &spread(&times_stock)));
+        println!();
     }
-    println!("  stock: {}\n", process::display(&stock_command(bare, entry)?));
+    println!("  same devices: {}", line(&alike));
+    println!("  stock: {}\n", line(&stock));
     Ok(())
 }
 
@@ -76,34 +87,74 @@ fn under_our_line(bare: &Bare, work: &Path) -> Result<Guest> {
     Ok(Guest { _process: ready.run()?, output, input: Box::new(stream) })
 }
 
-fn under_stock(bare: &Bare, entry: &Entry, folder: &Path) -> Result<Guest> {
-    let errors = folder.join("stock.stderr");
+/// A program and its arguments.
+type Line = Vec<String>;
+
+/// For a shell.
+fn line(words: &[String]) -> String {
+    let mut words = words.iter();
+    let mut command = Command::new(words.next().map_or("", String::as_str));
+    process::display(command.args(words))
+}
+
+/// Starts QEMU with its serial port on its standard streams. `name` is for the file with what it complains about.
+fn under(words: &[String], name: &Path) -> Result<Guest> {
+    let (program, arguments) = words.split_first().context("There is no command")?;
+    let errors = name.with_extension("stderr");
     let errors = File::create(&errors).with_context(|| format!("Could not create {}", errors.display()))?;
-    let mut command = stock_command(bare, entry)?;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
-    let mut child = command.spawn().with_context(|| format!("Could not start {}", process::display(&command)))?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .with_context(|| format!("Could not start {}", line(words)))?;
     let output = child.stdout.take().context("No standard output")?;
     let input = child.stdin.take().context("No standard input")?;
     Ok(Guest { _process: Ended(child), output: Box::new(output), input: Box::new(input) })
 }
 
 /// QEMU as somebody would start it who knows only what the guest needs. It has no window, and its serial port is where it was started.
-fn stock_command(bare: &Bare, entry: &Entry) -> Result<Command> {
-    let value = |option: &str| bare.values(option).next().with_context(|| format!("The command line has no {option}"));
-    let cores = value("-smp")?.split(',').find_map(|part| part.strip_prefix("cpus=")).context("The command line has no number of cores")?;
-    let mut command = Command::new(&bare.program);
+fn stock_command(bare: &Bare, entry: &Entry) -> Result<Line> {
+    let mut line = vec![bare.program.clone()];
     if entry.architecture != "x86_64" {
         // Others have no machine and no processor that starts this guest by default.
-        command.args(["-machine", entry.machines.first().context("The guest has no machine")?]);
-        command.args(entry.cpu.iter().flat_map(|cpu| ["-cpu", cpu]));
+        line.extend(["-machine".to_owned(), entry.machines.first().context("The guest has no machine")?.clone()]);
+        line.extend(entry.cpu.iter().flat_map(|cpu| ["-cpu".to_owned(), cpu.clone()]));
     }
+    line.extend(needs(bare)?);
+    Ok(line)
+}
+
+/// QEMU with the board and the devices of our command line, and no other option of it.
+fn alike_command(bare: &Bare, entry: &Entry) -> Result<Line> {
+    let machine = bare.values("-machine").next().context("The command line has no machine")?;
+    let mut line = vec![bare.program.clone(), "-nodefaults".to_owned(), "-machine".to_owned(), machine.to_owned()];
+    if entry.architecture != "x86_64" {
+        line.extend(entry.cpu.iter().flat_map(|cpu| ["-cpu".to_owned(), cpu.clone()]));
+    }
+    if bare.has("-usb") {
+        line.push("-usb".to_owned());
+    }
+    line.extend(bare.values("-audiodev").flat_map(|audio| ["-audiodev".to_owned(), audio.to_owned()]));
+    // A port needs a peer, and is nothing that the guest spends time on.
+    let devices = bare.values("-device").filter(|device| !device.contains("chardev="));
+    line.extend(devices.flat_map(|device| ["-device".to_owned(), device.to_owned()]));
+    line.extend(needs(bare)?);
+    Ok(line)
+}
+
+/// What every line needs.
+fn needs(bare: &Bare) -> Result<Line> {
+    let value = |option: &str| bare.values(option).next().with_context(|| format!("The command line has no {option}"));
+    let cores = value("-smp")?.split(',').find_map(|part| part.strip_prefix("cpus=")).context("The command line has no number of cores")?;
+    let mut line: Line = ["-m", value("-m")?, "-smp", cores].map(str::to_owned).into();
     if value("-accel")? != "tcg" {
-        command.args(["-accel", value("-accel")?]);
+        line.extend(["-accel", value("-accel")?].map(str::to_owned));
     }
-    command.args(["-m", value("-m")?, "-smp", cores]);
     for option in ["-kernel", "-initrd", "-append"] {
-        command.args([option, value(option)?]);
+        line.extend([option, value(option)?].map(str::to_owned));
     }
-    command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
-    Ok(command)
+    line.extend(["-display", "none", "-monitor", "none", "-serial", "stdio"].map(str::to_owned));
+    Ok(line)
 }
