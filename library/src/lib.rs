@@ -34,6 +34,7 @@ mod registered;
 mod rename;
 mod running;
 mod scan;
+mod share;
 mod specs;
 mod staging;
 mod stop;
@@ -46,6 +47,7 @@ pub use find::FindError;
 pub use job::{Cancel, Job, Progress};
 pub use library::Library;
 pub use machine::{Activity, Condition, Machine, Summary};
+pub use share::{ShareChange, SharedFolder};
 pub use specs::{
     BackendChoice, BootFileKind, CheckReport, CreateSpec, Deletion, DiskFormat, DiskSpec, DriveInfo, DriveSpec, ExportFormat, Firmware,
     ImageFate, ImportOptions, Made, NetworkSpec, Os, RemovableKind, StopPlan, Stopped,

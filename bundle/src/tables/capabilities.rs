@@ -44,6 +44,11 @@ pub fn hypervisor_is_possible(architecture: Architecture, host: Option<Architect
     host == Some(architecture)
 }
 
+/// The mount tag of the shared folder, where it is a file system of the guest's.
+pub fn share_tag(target: &str) -> &'static str {
+    if matches!(target, "q800" | "mac99") { "share_1" } else { "share" }
+}
+
 /// Prefixes of the EDK2 files of an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UefiFirmware {

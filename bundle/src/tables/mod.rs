@@ -5,7 +5,7 @@ mod defaults;
 mod lists;
 mod names;
 
-pub use capabilities::{Capabilities, UefiFirmware, capabilities, hypervisor_is_possible, uefi_firmware};
+pub use capabilities::{Capabilities, UefiFirmware, capabilities, hypervisor_is_possible, share_tag, uefi_firmware};
 pub use defaults::{default_configuration, default_drive_interface, reset_for_machine};
 pub use lists::{
     cpu_flags, cpu_is_known, cpus, default_machine, display_devices, display_is_accelerated, machine_is_known, machines, network_devices,

@@ -1,6 +1,7 @@
 //! What a person does with a machine that runs.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
 use acceptance::guests::Guests;
@@ -181,28 +182,70 @@ fn media_go_in_and_out_under_a_running_guest() {
 }
 
 #[test]
-fn a_tpm_and_a_shared_folder_are_there() {
+fn a_tpm_is_there_and_keeps_its_state() {
     if acceptance::program("swtpm").is_none() {
         return acceptance::skip("swtpm is not installed");
     }
     let home = Home::new();
     let Some(guest) = machine(&home, "", &["--network", "none", "--no-display", "--tpm"]) else { return };
+    guest.start();
+    guest.up();
+    guest.run("test -c /dev/tpm0");
+    guest.viv("stop", &["--timeout", "240"]);
+    assert!(home.bundle("Demo").join("Data/tpmdata").metadata().unwrap().len() > 0, "the TPM's state is kept");
+}
+
+const MOUNT: &str = "mount -t 9p -o trans=virtio,version=9p2000.L share /mnt";
+
+#[test]
+fn a_shared_folder_is_the_guest_s_and_nothing_beside_it() {
+    let home = Home::new();
+    let Some(guest) = machine(&home, "", &["--network", "none", "--no-display"]) else { return };
     let folder = home.path().join("shared");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("letter"), "for the guest\n").unwrap();
-    // As another program with UTM's registry would leave it: no command of ours shares a folder yet.
-    let uuid = home.json(&["list"])[0]["uuid"].as_str().unwrap().to_uppercase();
-    let registry = home.machines().join(".state/registry");
-    fs::create_dir_all(&registry).unwrap();
-    let entry = serde_json::json!({ "SharedDirectories": [{ "Path": folder, "ReadOnly": false }] });
-    fs::write(registry.join(format!("{uuid}.json")), entry.to_string()).unwrap();
+    fs::write(home.path().join("secret"), "of the person\n").unwrap();
+    // Links that somebody put there lead out.
+    symlink(home.path().join("secret"), folder.join("to-the-secret")).unwrap();
+    symlink("../secret", folder.join("beside")).unwrap();
+    symlink(home.path(), folder.join("home")).unwrap();
+    let shared = home.json(&["share", "Demo", &folder.display().to_string()]);
+    assert_eq!((&shared["folder"], &shared["tag"]), (&serde_json::json!(folder), &serde_json::json!("share")));
 
     guest.start();
+    home.refused(&["share", "Demo", "--none"], 4);
     guest.up();
-    guest.run("test -c /dev/tpm0 && mount -t 9p -o trans=virtio,version=9p2000.L share /mnt");
+    guest.run(MOUNT);
     assert_eq!(guest.run("cat /mnt/letter"), "for the guest");
-    guest.run("echo for the host > /mnt/answer && sync && umount /mnt");
+    guest.run("echo for the host > /mnt/answer && sync");
     assert_eq!(fs::read_to_string(folder.join("answer")).unwrap(), "for the host\n");
+
+    for out in ["/mnt/to-the-secret", "/mnt/beside", "/mnt/home/secret", "/mnt/../secret"] {
+        let (code, said) = guest.try_run(&format!("cat {out}"));
+        assert!(code != 0 && !said.contains("of the person"), "{out}: {said}");
+    }
+    assert_ne!(guest.try_run("echo overwritten > /mnt/beside").0, 0);
+    // A link that the guest makes is none to the host, so that no program there follows it.
+    guest.run("ln -s /etc/passwd /mnt/trap && readlink /mnt/trap && sync && umount /mnt");
+    assert!(fs::symlink_metadata(folder.join("trap")).unwrap().file_type().is_file());
+    assert_eq!(fs::read_to_string(home.path().join("secret")).unwrap(), "of the person\n");
     guest.viv("stop", &["--timeout", "240"]);
-    assert!(home.bundle("Demo").join("Data/tpmdata").metadata().unwrap().len() > 0, "the TPM's state is kept");
+
+    guest.viv("share", &["--read-only"]);
+    guest.start();
+    guest.up();
+    guest.run(MOUNT);
+    assert_eq!(guest.run("cat /mnt/answer"), "for the host");
+    for change in ["echo changed > /mnt/answer", "echo new > /mnt/new", "rm /mnt/letter", "mkdir /mnt/folder"] {
+        assert_ne!(guest.try_run(change).0, 0, "{change}");
+    }
+    guest.viv("stop", &["--force"]);
+    assert_eq!(fs::read_to_string(folder.join("answer")).unwrap(), "for the host\n");
+    assert!(folder.join("letter").exists() && !folder.join("new").exists());
+
+    // A folder that has gone keeps nothing from starting.
+    fs::rename(&folder, home.path().join("elsewhere")).unwrap();
+    guest.start();
+    let warnings = guest.status()["warnings"].to_string();
+    assert!(warnings.contains("shared folder is left out"), "{warnings}");
 }

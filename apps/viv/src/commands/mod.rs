@@ -25,6 +25,7 @@ mod reset;
 mod restart;
 mod resume;
 mod screenshot;
+mod share;
 mod start;
 mod status;
 mod stop;
@@ -61,6 +62,7 @@ pub enum Command {
     Console(console::Args),
     Screenshot(screenshot::Args),
     Media(media::Args),
+    Share(share::Args),
     Command(command::Args),
     Logs(logs::Args),
     Events(events::Args),
@@ -105,6 +107,7 @@ pub async fn run(command: Command, output: Output) -> Result {
         Command::Console(args) => console::run(context, &args).await,
         Command::Screenshot(args) => screenshot::run(context, &args).await,
         Command::Media(args) => media::run(context, &args).await,
+        Command::Share(args) => share::run(context, &args),
         Command::Command(args) => command::run(context, &args).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Events(args) => events::run(context, &args).await,

@@ -47,6 +47,7 @@ fn every_verb_has_examples_in_its_help() {
         "console",
         "screenshot",
         "media",
+        "share",
         "command",
         "logs",
         "events",

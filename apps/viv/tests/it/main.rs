@@ -7,3 +7,4 @@ mod home;
 mod inspect;
 mod lifecycle;
 mod machines;
+mod share;

@@ -1,6 +1,7 @@
 //! Guest agent, SPICE agent, shared folder.
 
 use bundle::qemu::DirectoryShareMode;
+use bundle::tables;
 
 use super::builder::{Builder, escaped_path};
 use super::display::{wants_spice_agent, wants_webdav};
@@ -54,6 +55,6 @@ fn folder(b: &mut Builder<'_>) {
     let read_only = if sharing.directory_share_read_only { ",readonly=on" } else { "" };
     let path = escaped_path(directory);
     b.option(Subject::Sharing, "-fsdev", format!("local,id=virtfs0,path={path},security_model=mapped-xattr{read_only}"));
-    let tag = if matches!(target, "q800" | "mac99") { "share_1" } else { "share" };
+    let tag = tables::share_tag(target);
     b.device(Subject::Sharing, format!("{device},fsdev=virtfs0,mount_tag={tag}"));
 }

@@ -4,7 +4,7 @@ use super::images;
 use crate::command_line::{self, CommandLine, Options, Paths, Request};
 use crate::facts::accelerator::{self, Wish};
 use crate::facts::{self, Board, Decision, Emulator, Host};
-use bundle::qemu::Configuration;
+use bundle::qemu::{Configuration, DirectoryShareMode};
 use bundle::registry::Entry;
 use bundle::{Level, Problem};
 use machine::{Error, ErrorKind, Result};
@@ -72,7 +72,7 @@ impl Setup {
         let resolved = images::resolve(self, record, options.disposable)?;
         let paths =
             Paths { data: self.bundle.join("Data"), runtime: self.runtime.clone(), scratch: self.scratch.clone(), logs: self.logs.clone() };
-        let shared = self.entry.shared_directories.first().map(|folder| folder.path.as_path());
+        let (shared, unshared) = self.shared_directory();
         let request = Request {
             configuration,
             emulator: &emulator,
@@ -81,11 +81,31 @@ impl Setup {
             accelerator: &accelerator,
             paths: &paths,
             images: &resolved.images,
-            shared_directory: shared,
+            shared_directory: shared.as_deref(),
             options,
         };
         let command_line = command_line::build(&request).map_err(|problems| refusal(&problems))?;
-        Ok(Plan { command_line, accelerator, warnings: resolved.warnings })
+        let warnings = resolved.warnings.into_iter().chain(unshared).collect();
+        Ok(Plan { command_line, accelerator, warnings })
+    }
+
+    /// The shared folder without links, so that QEMU opens what was looked at, or why the guest does not get it. It may have gone since it was
+    /// chosen, and the bundle may have been moved into it.
+    fn shared_directory(&self) -> (Option<PathBuf>, Option<String>) {
+        let mode = self.configuration.sharing.directory_share_mode;
+        let Some(folder) = self.entry.shared_directories.first().filter(|_| mode == DirectoryShareMode::VirtFs) else {
+            return (None, None);
+        };
+        let ours = [&self.bundle, &self.runtime, &self.logs, &self.scratch, &self.cache];
+        let why = match folder.path.canonicalize() {
+            Err(error) => error.to_string(),
+            Ok(path) if !path.is_dir() => "it is no folder".to_owned(),
+            Ok(path) if ours.iter().any(|ours| ours.starts_with(&path) || path.starts_with(ours)) => {
+                "the guest would reach machines through it".to_owned()
+            }
+            Ok(path) => return (Some(path), None),
+        };
+        (None, Some(format!("The shared folder is left out: {why}: {}", folder.path.display())))
     }
 }
 
@@ -110,4 +130,41 @@ pub fn refusal(problems: &[Problem]) -> Error {
     let error = Error::new(ErrorKind::Configuration, "The machine cannot be started as it is configured").with_source(lines.join("; "));
     let hints: Vec<&str> = fatal.iter().filter_map(|problem| problem.hint.as_deref()).collect();
     if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bundle::registry::HostFile;
+
+    #[test]
+    fn a_folder_is_left_out_where_it_is_gone_or_holds_the_machine() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = outside.path().canonicalize().unwrap();
+        let at = |name: &str| root.join(name);
+        std::fs::create_dir_all(at("shared/M.utm")).unwrap();
+        std::fs::create_dir(at("alone")).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        let mut setup = Setup {
+            bundle: at("shared/M.utm"),
+            configuration: Configuration::default(),
+            entry: Entry::default(),
+            runtime: at("run"),
+            logs: at("logs"),
+            scratch: at("scratch"),
+            cache: at("cache"),
+            directories: Vec::new(),
+        };
+        setup.configuration.sharing.directory_share_mode = DirectoryShareMode::VirtFs;
+        assert_eq!(setup.shared_directory(), (None, None));
+        for (name, why) in
+            [("gone", "No such file"), ("file", "no folder"), ("shared", "reach machines"), ("shared/M.utm", "reach machines")]
+        {
+            setup.entry.shared_directories = vec![HostFile::new(at(name), false)];
+            let (shared, warning) = setup.shared_directory();
+            assert!(shared.is_none() && warning.as_ref().is_some_and(|warning| warning.contains(why)), "{name}: {warning:?}");
+        }
+        setup.entry.shared_directories = vec![HostFile::new(at("alone"), false)];
+        assert_eq!(setup.shared_directory(), (Some(at("alone")), None));
+    }
 }
