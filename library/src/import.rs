@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use bundle::{BUNDLE_EXTENSION, Configuration, bundle_file_name};
+use bundle::{BUNDLE_EXTENSION, Configuration, bundle_file_name, legacy};
 use disk_image::Format;
 use uuid::Uuid;
 
@@ -112,6 +112,11 @@ impl Library {
         })?;
         let mut made = self.publish(part, name, notes)?;
         made.notes.extend(register::import_notes(&made.machine)?);
+        // Whoever starts it would do the same; until then it is no worse a machine.
+        let uuid = self.configuration(&made.machine)?.configuration.uuid();
+        if let Err(error) = legacy::hand_over_view_state(&made.machine.path, &self.registry(), uuid) {
+            tracing::warn!(%error, "cannot take over how the machine's windows were");
+        }
         Ok(made)
     }
 

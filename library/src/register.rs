@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bundle::legacy;
+
 use crate::machine::Condition;
 use crate::{Error, ErrorKind, Library, Machine, Made, Result, registered, scan};
 
@@ -62,6 +64,7 @@ pub(crate) fn import_notes(machine: &Machine) -> Result<Vec<String>> {
             qemu.qemu.additional_arguments.join(" ")
         ));
     }
+    notes.extend(legacy::read_view_state(&machine.path).into_iter().flat_map(|state| state.notes()));
     notes.extend(bundle.check_files().into_iter().map(|problem| problem.to_string()));
     Ok(notes)
 }

@@ -167,6 +167,35 @@ fn arguments_that_come_with_an_import_are_said() {
 }
 
 #[test]
+fn an_old_bundle_s_windows_arrive_and_its_paths_are_only_told() {
+    let home = Home::new();
+    let old = home.elsewhere("Old.utm");
+    fs::create_dir(old.join("Images")).unwrap();
+    let configuration = "<plist version=\"1.0\"><dict><key>ConfigurationVersion</key><integer>2</integer><key>System</key><dict>\
+        <key>Architecture</key><string>x86_64</string><key>Target</key><string>q35</string></dict></dict></plist>";
+    fs::write(old.join("config.plist"), configuration).unwrap();
+    let view = "<plist version=\"1.0\"><dict><key>DisplayScale</key><real>2</real><key>Suspended</key><true/>\
+        <key>SharedDirectoryPath</key><string>/Users/me/Documents</string><key>RemovableDrivesPath</key><dict>\
+        <key>drive0</key><string>/Users/me/install.iso</string></dict></dict></plist>";
+    fs::write(old.join("view.plist"), view).unwrap();
+
+    let made = run(home.library.import(&old, ImportOptions::default(), &Job::silent())).unwrap();
+    let registry = bundle::registry::Registry::new(home.library.places().registry());
+    let (entry, _) = registry.read(made.machine.uuid.unwrap()).unwrap();
+    assert!(entry.suspended && entry.window_settings["0"].scale == 2.0);
+    assert!(entry.shared_directories.is_empty() && entry.external_drives.is_empty());
+    let notes = made.notes.join("\n");
+    assert!(notes.contains("/Users/me/install.iso") && notes.contains("/Users/me/Documents") && notes.contains("suspended"), "{notes}");
+    assert_eq!(fs::read_to_string(made.machine.path.join("view.plist.migrated")).unwrap(), view);
+    assert!(!made.machine.path.join("view.plist").exists());
+    // The original, and one that stays where it is until it runs, are left alone.
+    assert!(old.join("view.plist").exists());
+    let notes = run(home.library.import(&old, ImportOptions { link: true, ..ImportOptions::default() }, &Job::silent())).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("/Users/me/install.iso")), "{notes:?}");
+    assert!(old.join("view.plist").exists());
+}
+
+#[test]
 fn an_import_gets_nothing_that_another_machine_was_given() {
     let (home, other) = (Home::new(), Home::new());
     let machine = run(home.machine("A")).machine;

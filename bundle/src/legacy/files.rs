@@ -5,7 +5,7 @@
 //! | `Images/` | `Data/` |
 //! | `debug.log`, the custom icon | the same name in `Data/` |
 //! | `config.plist` | the new `config.plist`; a copy stays as `config.plist.migrated` |
-//! | `view.plist` | the registry of the host; the file stays until [`retire_view_state`], then as `view.plist.migrated` |
+//! | `view.plist` | the registry of the host, by [`super::hand_over_view_state`]; the file stays as `view.plist.migrated` |
 //!
 //! UTM keeps neither of the last two. It leaves files in the bundle's root alone, so the copies are safe there, and in them is what version 4
 //! has no place for.
@@ -22,6 +22,7 @@ use plist::{Dictionary, Value};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::VIEW_STATE_FILE;
 use crate::{FileName, beneath, tree};
 
 /// How many free names are tried.
@@ -57,7 +58,7 @@ pub fn move_files(bundle_dir: &Path) -> io::Result<()> {
 /// # Errors
 /// When the file system refuses the rename. That there is no `view.plist` is no error.
 pub fn retire_view_state(bundle_dir: &Path) -> io::Result<()> {
-    let from = bundle_dir.join("view.plist");
+    let from = bundle_dir.join(VIEW_STATE_FILE);
     if file_type(&from)?.is_none() {
         return Ok(());
     }
@@ -107,7 +108,7 @@ fn icon_name(configuration: &Dictionary) -> Option<String> {
         return None;
     }
     let name = info.get("Icon")?.as_string()?;
-    let reserved = ["config.plist", "config.plist.migrated", "view.plist", "screenshot.png", "debug.log"];
+    let reserved = ["config.plist", "config.plist.migrated", VIEW_STATE_FILE, "screenshot.png", "debug.log"];
     (FileName::new(name).is_ok() && !reserved.contains(&name)).then(|| name.to_owned())
 }
 

@@ -29,7 +29,10 @@ use crate::{Configuration, Origin};
 use identity::Identity;
 
 pub use files::{move_files, retire_view_state};
-pub use view_state::{ViewState, view_state};
+pub use view_state::{ViewState, hand_over_view_state, read_view_state, view_state};
+
+/// What UTM before 4.0 remembered about a machine's windows, media and folders.
+const VIEW_STATE_FILE: &str = "view.plist";
 
 /// Sections of a legacy QEMU configuration. One that has none of them is something else.
 const QEMU_SECTIONS: [&str; 10] = ["System", "Display", "Input", "Networking", "Printing", "Sound", "Sharing", "Drives", "Debug", "Info"];

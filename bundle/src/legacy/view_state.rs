@@ -5,14 +5,18 @@
 //! the machine and its windows only. Folders and media are for a person to look at and choose again.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use plist::{Dictionary, Value};
+use uuid::Uuid;
 
 use super::reader::Reader;
-use crate::Data;
+use super::{VIEW_STATE_FILE, retire_view_state};
 use crate::problem::{Findings, Level, Problem};
-use crate::registry::{Entry, Window};
+use crate::registry::{Entry, Registry, Window};
 use crate::schema::type_name;
+use crate::{Data, beneath, tree};
 
 /// What a `view.plist` holds, for the registry of the host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +47,23 @@ pub struct RememberedFile {
 }
 
 impl ViewState {
+    /// What is not taken over but for a person to choose again, and what they should know: one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let path = |file: &RememberedFile| file.path.clone().unwrap_or_else(|| "whose path is not known".to_owned());
+        let mut notes = Vec::new();
+        if !self.external_drives.is_empty() {
+            let media: Vec<String> = self.external_drives.iter().map(|(drive, file)| format!("{} ({drive})", path(file))).collect();
+            notes.push(format!("Media were in its drives where it comes from, and can be inserted again: {}", media.join(", ")));
+        }
+        if let Some(folder) = &self.shared_directory {
+            notes.push(format!("A folder was shared with it where it comes from, and one can be shared again: {}", path(folder)));
+        }
+        if self.suspended {
+            notes.push("It was suspended where it comes from; here it starts anew, as after a power cut".to_owned());
+        }
+        notes
+    }
+
     /// Takes over what is safe to take over: that the machine is suspended, and how its display was shown where the entry does not know yet.
     pub fn apply_to(&self, entry: &mut Entry) {
         entry.suspended |= self.suspended;
@@ -56,6 +77,25 @@ impl ViewState {
             });
         }
     }
+}
+
+/// Reads the `view.plist` of a bundle. `None` where there is none, or none that is a property list.
+pub fn read_view_state(bundle: &Path) -> Option<ViewState> {
+    let (bytes, _) = beneath::read(bundle, Path::new(VIEW_STATE_FILE), tree::MAX_BYTES).ok()?;
+    let root = tree::read(&bytes).ok()?.into_dictionary()?;
+    Some(view_state(&root).0)
+}
+
+/// Hands what the `view.plist` of a bundle holds to the registry, as far as [`ViewState::apply_to`] takes it over, retires the file and returns
+/// what was in it. One that cannot be read stays as it is, and so does one whose state could not be stored.
+///
+/// # Errors
+/// When the registry cannot be written, or the file not be renamed.
+pub fn hand_over_view_state(bundle: &Path, registry: &Registry, uuid: Uuid) -> io::Result<Option<ViewState>> {
+    let Some(state) = read_view_state(bundle) else { return Ok(None) };
+    registry.update(uuid, |entry| state.apply_to(entry))?;
+    retire_view_state(bundle)?;
+    Ok(Some(state))
 }
 
 /// Reads a `view.plist`. Nothing in it is needed to run the machine, so no problem is fatal.

@@ -1,7 +1,7 @@
 //! `view.plist`.
 
-use bundle::legacy::view_state;
-use bundle::registry::{Entry, HostFile};
+use bundle::legacy::{hand_over_view_state, view_state};
+use bundle::registry::{Entry, HostFile, Registry};
 use serde_json::json;
 
 use super::{dictionary, fixture};
@@ -48,4 +48,37 @@ fn an_entry_keeps_what_it_knows() {
     let before = entry.clone();
     state.apply_to(&mut entry);
     assert_eq!(entry, before);
+}
+
+#[test]
+fn what_a_person_has_to_choose_again_is_said() {
+    let (state, _) = view_state(&fixture("view.plist"));
+    let notes = state.notes().join("\n");
+    for part in ["/Users/me/install.iso (0)", "(floppy)", "/Users/me/Documents", "suspended"] {
+        assert!(notes.contains(part), "{part}: {notes}");
+    }
+    assert!(view_state(&dictionary(&json!({"DisplayScale": 2}))).0.notes().is_empty());
+}
+
+#[test]
+fn it_is_handed_over_once_and_a_damaged_one_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, file) = (folder.path().join("M.utm"), folder.path().join("M.utm/view.plist"));
+    let registry = Registry::new(folder.path().join("registry"));
+    let uuid = uuid::Uuid::from_u128(7);
+    std::fs::create_dir(&bundle).unwrap();
+    assert_eq!(hand_over_view_state(&bundle, &registry, uuid).unwrap(), None);
+    assert_eq!(registry.read(uuid).unwrap().0, Entry::default());
+
+    std::fs::write(&file, "no property list").unwrap();
+    assert_eq!(hand_over_view_state(&bundle, &registry, uuid).unwrap(), None);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "no property list");
+
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/legacy/fixtures/view.plist")).unwrap();
+    std::fs::write(&file, &bytes).unwrap();
+    assert!(hand_over_view_state(&bundle, &registry, uuid).unwrap().is_some_and(|state| state.suspended));
+    assert!(!file.exists());
+    assert_eq!(std::fs::read(bundle.join("view.plist.migrated")).unwrap(), bytes);
+    let (entry, _) = registry.read(uuid).unwrap();
+    assert!(entry.suspended && !entry.window_settings["0"].toolbar_visible);
 }

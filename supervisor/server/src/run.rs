@@ -12,7 +12,7 @@ use crate::session::{MediaRecord, Session, now};
 use crate::settings::Settings;
 use backend_qemu::machine::{QemuMachine, Setup, Supervision};
 use bundle::registry::{FORMAT_KEY, HostFile, Registry};
-use bundle::{Bundle, BundleLock, Configuration, LockError, Origin};
+use bundle::{Bundle, BundleLock, Configuration, LockError, Origin, legacy};
 use futures::StreamExt;
 use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine};
 use rustix::fs::FlockOperation;
@@ -109,20 +109,21 @@ impl Supervisor {
         let prepared = async {
             let lock = self.lock_bundle()?;
             self.clean();
-            bring_over(&self.bundle)?;
+            let notes = bring_over(&self.bundle, &self.registry())?;
             logs::rotate(&self.logs()).map_err(|error| file("make room for logs in", &self.logs(), error))?;
             let progress = report.clone();
             let (setup, supervision) = self.describe(lock)?;
+            let suspended = setup.entry.suspended;
             let machine = QemuMachine::new(
                 setup,
                 supervision,
                 Box::new(move |message| progress.say(&StartMessage::Progress { message: message.into() })),
             );
             let events = machine.events();
-            let session = self.serve(machine.clone(), options, None).await?;
-            Ok::<_, Error>((machine, events, session))
+            let session = self.serve(machine.clone(), options, None, notes).await?;
+            Ok::<_, Error>((machine, events, session, suspended))
         };
-        let (machine, events, session) = match prepared.await {
+        let (machine, events, session, suspended) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return report.failed(&error),
         };
@@ -138,7 +139,17 @@ impl Supervisor {
         }
         report.say(&StartMessage::Running);
         report.close();
+        if suspended && !options.disposable {
+            self.forget_suspension(session.status().uuid);
+        }
         self.until_the_end(session, events).await
+    }
+
+    /// A machine that was started anew has left behind what it was suspended with: going back there would undo what it writes from now on.
+    fn forget_suspension(&self, uuid: Uuid) {
+        if let Err(error) = self.registry().update(uuid, |entry| entry.suspended = false) {
+            tracing::warn!(%error, "The machine still counts as suspended");
+        }
     }
 
     async fn adopt(self, report: Report) -> ExitCode {
@@ -153,7 +164,7 @@ impl Supervisor {
             let (machine, record) = QemuMachine::adopt(setup, supervision).await?;
             let events = machine.events();
             let _ = std::fs::remove_file(self.runtime.api_socket());
-            let session = self.serve(machine.clone(), record.options, Some(record.started_at)).await?;
+            let session = self.serve(machine.clone(), record.options, Some(record.started_at), Vec::new()).await?;
             let said: Vec<Vec<u8>> = machine.console_logs().iter().map(|log| logs::tail(log, REPLAY as u64)).collect();
             self.attach_consoles(&machine, &said).await?;
             Ok((events, session))
@@ -204,12 +215,18 @@ impl Supervisor {
         Ok((setup, Supervision { launcher, landlock: settings.landlock, record, lock }))
     }
 
-    async fn serve(&self, machine: QemuMachine, options: StartOptions, started_at: Option<u64>) -> Result<Arc<Session>> {
+    async fn serve(
+        &self,
+        machine: QemuMachine,
+        options: StartOptions,
+        started_at: Option<u64>,
+        warnings: Vec<String>,
+    ) -> Result<Arc<Session>> {
         let socket = self.runtime.api_socket();
         let listener = UnixListener::bind(&socket).map_err(|error| file("listen on", &socket, error))?;
         let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid };
         let machine: Arc<dyn VirtualMachine> = Arc::new(machine);
-        let session = Arc::new(Session::new(machine, Box::new(media), self.bundle.clone(), options, started_at, Vec::new()));
+        let session = Arc::new(Session::new(machine, Box::new(media), self.bundle.clone(), options, started_at, warnings));
         let router = api::router(session.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         if let Err(error) = logs::keep_bounded(&self.logs()) {
@@ -315,16 +332,23 @@ fn scratch(places: &Places, id: &str) -> PathBuf {
 }
 
 /// Brings a bundle of UTM before 4.0 into the present form: what a run leaves in `Data/` would stand in the way of `Images/` becoming it.
-/// Whoever calls holds the bundle's lock.
-fn bring_over(bundle: &Path) -> Result<()> {
-    match Bundle::open(bundle) {
-        Ok(mut opened) if opened.origin() != Origin::V4 => opened.save().map_err(|error| {
+/// Whoever calls holds the bundle's lock. Returns what a person should know about it.
+fn bring_over(bundle: &Path, registry: &Registry) -> Result<Vec<String>> {
+    // What cannot be opened is said by whoever needs it.
+    let Ok(mut opened) = Bundle::open(bundle) else { return Ok(Vec::new()) };
+    if opened.origin() != Origin::V4 {
+        opened.save().map_err(|error| {
             Error::new(ErrorKind::File, "The machine is of an old format, and its bundle cannot be brought over")
                 .with_source(error)
                 .with_hint("import it: `viv import` takes a copy")
-        }),
-        // What cannot be opened is said by whoever needs it.
-        _ => Ok(()),
+        })?;
+    }
+    match legacy::hand_over_view_state(bundle, registry, opened.configuration.uuid()) {
+        Ok(state) => Ok(state.map(|state| state.notes()).unwrap_or_default()),
+        Err(error) => {
+            tracing::warn!(%error, "Cannot take over how the machine's windows were");
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -412,10 +436,22 @@ mod tests {
             <key>Architecture</key><string>x86_64</string><key>Target</key><string>q35</string><key>Memory</key><integer>512</integer>\
             </dict></dict></plist>";
         std::fs::write(bundle.join("config.plist"), text).unwrap();
-        bring_over(&bundle).unwrap();
+        let windows = "<plist version=\"1.0\"><dict><key>DisplayScale</key><real>1.5</real><key>Suspended</key><true/>\
+            <key>SharedDirectoryPath</key><string>/etc</string></dict></plist>";
+        std::fs::write(bundle.join("view.plist"), windows).unwrap();
+        let registry = Registry::new(folder.path().join("registry"));
+        let notes = bring_over(&bundle, &registry).unwrap().join("\n");
+        assert!(notes.contains("/etc") && notes.contains("suspended"), "{notes}");
         assert!(bundle.join("Data/efi_vars.fd").is_file() && !bundle.join("Images").exists());
-        assert_eq!(Bundle::open(&bundle).unwrap().origin(), Origin::V4);
-        bring_over(&bundle).unwrap();
-        assert!(bring_over(folder.path()).is_ok());
+        let opened = Bundle::open(&bundle).unwrap();
+        assert_eq!(opened.origin(), Origin::V4);
+        let (entry, _) = registry.read(opened.configuration.uuid()).unwrap();
+        assert!(entry.suspended && entry.window_settings["0"].scale == 1.5);
+        // Whoever made the bundle chose this path.
+        assert!(entry.shared_directories.is_empty());
+        assert_eq!(std::fs::read_to_string(bundle.join("view.plist.migrated")).unwrap(), windows);
+        assert!(!bundle.join("view.plist").exists());
+        assert_eq!(bring_over(&bundle, &registry).unwrap(), Vec::<String>::new());
+        assert!(bring_over(folder.path(), &registry).is_ok());
     }
 }

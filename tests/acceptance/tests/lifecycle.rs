@@ -249,3 +249,27 @@ fn a_shared_folder_is_the_guest_s_and_nothing_beside_it() {
     let warnings = guest.status()["warnings"].to_string();
     assert!(warnings.contains("shared folder is left out"), "{warnings}");
 }
+
+#[test]
+fn a_machine_that_a_mac_suspended_starts_anew_and_says_what_was_left_behind() {
+    let home = Home::new();
+    let guest = home.create("Demo", ["--arch", "x86_64", "--no-disk", "--network", "none"]);
+    let file = home.bundle("Demo").join("view.plist");
+    let text = "<plist version=\"1.0\"><dict><key>DisplayScale</key><real>2</real><key>Suspended</key><true/>\
+        <key>SharedDirectoryPath</key><string>/Users/me/Documents</string></dict></plist>";
+    fs::write(&file, text).unwrap();
+    let uuid = home.json(&["list"])[0]["uuid"].as_str().unwrap().to_uppercase();
+    let entry = home.machines().join(format!(".state/registry/{uuid}.json"));
+    let known = || serde_json::from_slice::<serde_json::Value>(&fs::read(&entry).ok()?).ok();
+
+    guest.start();
+    let warnings = guest.status()["warnings"].to_string();
+    assert!(warnings.contains("/Users/me/Documents") && warnings.contains("suspended"), "{warnings}");
+    let known = eventually("suspended no more", PATIENCE, || known().filter(|known| known["Suspended"] == false));
+    assert_eq!(known["WindowSettings"]["0"]["Scale"], 2.0);
+    assert_eq!(known["SharedDirectories"], serde_json::json!([]));
+    assert!(!file.exists() && home.bundle("Demo").join("view.plist.migrated").exists());
+    guest.viv("stop", &["--kill"]);
+    guest.start();
+    assert!(!guest.status()["warnings"].to_string().contains("suspended"));
+}
