@@ -7,8 +7,9 @@ use crate::architecture::Architecture;
 use crate::fields::parse_uuid;
 use crate::information::Information;
 use crate::legacy::identity::Identity;
+use crate::nearest::closest;
 use crate::problem::{Findings, Level, Problem, ReadError, printable};
-use crate::schema::{Schema, Section, closest, type_name};
+use crate::schema::{Schema, Section, type_name};
 use crate::{apple, legacy, qemu, tables, tree};
 
 /// The version of the format that is read and written.

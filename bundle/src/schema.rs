@@ -3,6 +3,7 @@
 
 use plist::{Dictionary, Value};
 
+use crate::nearest::closest;
 use crate::problem::Findings;
 
 /// A dictionary of the configuration: its keys and what a fresh one holds.
@@ -372,20 +373,6 @@ impl UnknownChoice {
             None => format!("use one of {}", self.allowed.join(", ")),
         }
     }
-}
-
-/// The candidate that `text` is most probably a misspelling of.
-pub(crate) fn closest<'a, S: AsRef<str> + ?Sized + 'a>(text: &str, candidates: impl Iterator<Item = &'a S>) -> Option<&'a S> {
-    // The distance costs time quadratic in length, and nothing known is long.
-    if text.len() > 64 {
-        return None;
-    }
-    let text = text.to_ascii_lowercase();
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(&text, &candidate.as_ref().to_ascii_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.85)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 /// Decodes a dictionary that [`section!`] declared.

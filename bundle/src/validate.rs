@@ -9,8 +9,9 @@ use crate::architecture::Architecture;
 use crate::configuration::Configuration;
 use crate::file_name::FileName;
 use crate::information::{Information, Terminal};
+use crate::nearest::closest;
 use crate::problem::{Level, Problem, printable};
-use crate::schema::{Kind, closest, walk};
+use crate::schema::{Kind, walk};
 use crate::{apple, qemu, tables};
 
 /// The most vCPUs that any QEMU machine has.

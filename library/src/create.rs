@@ -1,25 +1,25 @@
 //! Making a machine.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bundle::registry::HostFile;
 use bundle::{CONFIGURATION_FILE, Configuration, DATA_FOLDER, bundle_file_name};
+use supervisor_api::launch;
 
+use crate::offer::{Offered, not_yet};
+use crate::running::from_launch;
 use crate::staging::Part;
-use crate::{CreateSpec, Error, ErrorKind, Job, Library, Made, Result, create_plan, drive_new, files, images, media};
+use crate::{CreateSpec, Error, ErrorKind, Job, Library, Made, Result, create_check, create_plan, drive_new, files, images, media};
 
 impl Library {
     /// Makes a machine in the library's own folder.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Exists`] for a name that is taken, [`crate::ErrorKind::Invalid`] with every problem for a combination that cannot
-    /// run, [`crate::ErrorKind::NoSpace`] before anything is copied.
+    /// run or files that are not what they are given as, [`crate::ErrorKind::NotFound`] for files that are not there, [`crate::ErrorKind::NoSpace`] before anything is copied.
     pub async fn create(&self, spec: CreateSpec, job: &Job) -> Result<Made> {
-        let problems = create_plan::problems(&spec);
-        if !problems.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "Such a machine cannot be made").with_problems(problems));
-        }
+        create_check::check(&spec)?;
         let name = match &spec.name {
             Some(name) => {
                 self.check_name(name)?;
@@ -27,14 +27,19 @@ impl Library {
             }
             None => self.free_name(create_plan::usual_name(&spec)),
         };
-        let mut configuration = create_plan::configuration(&spec, &name);
+        let Offered { offer, mut notes } = self.offered(&spec).await?;
+        let offer = offer.as_ref();
+        if let Some(offer) = offer {
+            create_check::check_offer(&spec, offer)?;
+        }
+        let mut configuration = create_plan::configuration(&spec, &name, offer);
         let part = Part::folder(self.places(), &self.places().machines, &bundle_file_name(&name))?;
         let data = part.path().join(DATA_FOLDER);
         fs::create_dir(&data).map_err(|error| Error::io(format!("Cannot make {}", data.display()), error))?;
         files::ensure_space(part.path(), create_plan::needed_space(&spec))?;
 
         let mut media = Vec::new();
-        for drive in create_plan::drives(&spec, &configuration) {
+        for drive in create_plan::drives(&spec, &configuration, offer)? {
             job.check()?;
             let new = drive_new::plan(&configuration, drive, &data)?;
             if let Some(file) = &new.file {
@@ -58,11 +63,22 @@ impl Library {
         let file = part.path().join(CONFIGURATION_FILE);
         files::write_atomic(&file, &xml).map_err(|error| Error::io(format!("Cannot write {}", file.display()), error))?;
         job.check()?;
-        self.finish(part, &name, &configuration, media).await
+        if let Some(offer) = offer {
+            notes.extend(startable(part.path()).await?);
+            notes.extend(create_plan::notes(&spec, offer));
+        }
+        self.finish(part, &name, &configuration, media, notes).await
     }
 
     /// What is in the drives is remembered first, so that the machine never shows without it.
-    async fn finish(&self, part: Part, name: &str, configuration: &Configuration, media: Vec<(String, PathBuf, bool)>) -> Result<Made> {
+    async fn finish(
+        &self,
+        part: Part,
+        name: &str,
+        configuration: &Configuration,
+        media: Vec<(String, PathBuf, bool)>,
+        notes: Vec<String>,
+    ) -> Result<Made> {
         let (name, uuid) = (name.to_owned(), configuration.uuid());
         self.work(move |library| {
             let registry = library.registry();
@@ -76,12 +92,28 @@ impl Library {
                 });
                 remembered.map_err(|error| Error::io("Cannot remember what is in the drives", error))?;
             }
-            let made = library.publish(part, &name, Vec::new());
+            let made = library.publish(part, &name, notes);
             if made.is_err() {
                 let _ = registry.remove(uuid);
             }
             made
         })
         .await
+    }
+}
+
+/// Tries whether a bundle could be started as it is: a note where something has to be installed first, an error where that would not help.
+async fn startable(bundle: &Path) -> Result<Option<String>> {
+    match launch::command_line(bundle).await.map_err(from_launch) {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            let source = error.chain();
+            let refused = Error::new(ErrorKind::Invalid, "Such a machine could not be started").with_source(source);
+            Err(match error.hint() {
+                Some(hint) => refused.with_hint(hint),
+                None => refused,
+            })
+        }
+        Err(error) => Ok(Some(not_yet(&error))),
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use bundle::{BUNDLE_EXTENSION, Configuration, bundle_file_name, legacy};
-use disk_image::Format;
+use disk_image::{Doubt, Format};
 use uuid::Uuid;
 
 use crate::clone::configure;
@@ -129,21 +129,27 @@ impl Library {
 
     async fn import_image(&self, path: &Path, options: ImportOptions, job: &Job) -> Result<Made> {
         let failed = |error| Error::io(format!("Cannot open {}", path.display()), error);
-        let format = disk_image::probe(&File::open(path).map_err(failed)?).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
+        let format = disk_image::probe(&file).map_err(failed)?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
         if format == Format::Dmg {
             return Err(Error::new(ErrorKind::Unsupported, format!("Apple's disk images cannot be imported: {}", path.display()))
                 .with_hint("Convert it with `qemu-img convert -O qcow2` first"));
         }
-        // Raw is what nothing else claims; a text or a picture is no disk.
-        if format == Format::Raw && !["img", "raw", "iso", "bin", "dd", "disk", "hdd", ""].contains(&extension.as_str()) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("Neither a bundle, an archive of one, nor a disk image: {}", path.display()),
-            )
-            .with_hint("If it is a raw disk image, rename it to .img"));
-        }
         let mut spec = options.machine;
+        // Raw is what nothing else claims; a text or a picture is no disk.
+        let usual = ["img", "raw", "iso", "bin", "dd", "disk", "hdd", ""].contains(&extension.as_str());
+        let doubt = disk_image::doubt_as_disk(&file).map_err(failed)?;
+        let hint = match &doubt {
+            Some(Doubt::Compressed(_)) => "Unpack it first",
+            _ => "`--force` takes it as a raw disk all the same",
+        };
+        let doubt = doubt.map(|doubt| doubt.to_string());
+        let doubt = doubt.or_else(|| (!usual).then(|| format!("files of raw disks are not called .{extension}")));
+        if let Some(doubt) = doubt.filter(|_| format == Format::Raw && extension != "iso" && !spec.unchecked) {
+            let message = format!("Neither a bundle, an archive of one, nor a disk image: {doubt}: {}", path.display());
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint));
+        }
         spec.name = Some(match options.name.or(spec.name) {
             Some(name) => name,
             None => self.free_name(usable_stem(path)),

@@ -21,6 +21,7 @@ pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_millis(4
 #[derive(Debug, Clone)]
 pub struct Library {
     places: Arc<Places>,
+    pub(crate) asks_supervisor: bool,
 }
 
 impl Library {
@@ -36,7 +37,14 @@ impl Library {
             })?;
         }
         staging::clear_away(&places);
-        Ok(Self { places: Arc::new(places) })
+        Ok(Self { places: Arc::new(places), asks_supervisor: true })
+    }
+
+    /// Makes machines by what is known of their types by name, without asking the supervisor program what there is on this computer. For
+    /// tests that must not depend on it.
+    #[must_use]
+    pub fn without_supervisor(self) -> Self {
+        Self { asks_supervisor: false, ..self }
     }
 
     /// Where things are.

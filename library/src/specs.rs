@@ -41,7 +41,9 @@ pub struct CreateSpec {
     pub dtb: Option<PathBuf>,
     /// The kernel's command line.
     pub append: Option<String>,
-    /// Left out: UEFI where the machine can have it and no kernel is given.
+    /// Firmware of one's own in place of the machine's: a Macintosh's ROM, U-Boot. Copied into the bundle.
+    pub bios: Option<PathBuf>,
+    /// Left out: UEFI where the machine can have it and neither a kernel nor a `bios` is given.
     pub firmware: Option<Firmware>,
     /// A TPM 2.0, and with it Secure Boot; left out: for Windows with UEFI.
     pub tpm: Option<bool>,
@@ -55,6 +57,8 @@ pub struct CreateSpec {
     pub sound: Option<bool>,
     /// Free text.
     pub notes: Option<String>,
+    /// Whether files are taken as disks and CDs that do not look like any.
+    pub unchecked: bool,
 }
 
 /// What runs a new machine.
@@ -86,8 +90,10 @@ pub enum Os {
 pub enum Firmware {
     /// UEFI.
     Uefi,
-    /// What the machine has by itself: a BIOS, Open Firmware, or nothing at all.
-    Default,
+    /// What QEMU gives the machine unasked: a BIOS on PCs, Open Firmware, OpenSBI, …
+    Bios,
+    /// Nothing to boot from but a kernel. What QEMU itself needs to start that stays: a PC's BIOS, OpenSBI.
+    None,
 }
 
 /// How a new machine reaches the network.

@@ -16,6 +16,13 @@ fn qemu(home: &Home, spec: CreateSpec) -> bundle::qemu::Configuration {
     qemu
 }
 
+/// A file that is taken for the image of a CD.
+fn write_disc(path: &std::path::Path) {
+    let mut disc = vec![0; 40 << 10];
+    disc[32769..32774].copy_from_slice(b"CD001");
+    fs::write(path, disc).unwrap();
+}
+
 fn bare(name: &str) -> CreateSpec {
     CreateSpec { name: Some(name.to_owned()), disks: Some(Vec::new()), ..CreateSpec::default() }
 }
@@ -39,7 +46,7 @@ fn windows_gets_what_its_installer_knows() {
     let home = Home::new();
     let disk = DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(64 << 30) };
     let iso = home.folder.path().join("win.iso");
-    fs::write(&iso, "iso").unwrap();
+    write_disc(&iso);
     let spec = CreateSpec {
         os: Os::Windows,
         architecture: Some(Architecture::X86_64),

@@ -4,6 +4,7 @@
 //!
 //! - [`State`] and [`lifecycle`]: the states and every allowed transition, as data.
 //! - [`Event`]: what happens to a machine, as a stream.
+//! - [`Offer`]: what a machine that does not exist yet can be made of.
 //! - [`Drive`], [`Console`], [`Display`]: what can be looked at and changed while it runs.
 //! - `fake` and `conformance` (feature `testing`): a machine without a hypervisor, and the suite that every backend passes.
 //!
@@ -14,6 +15,7 @@ mod device;
 mod error;
 mod event;
 pub mod lifecycle;
+mod offer;
 mod state;
 
 #[cfg(feature = "testing")]
@@ -27,4 +29,5 @@ pub use contract::{
 pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, Screenshot};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{EndReason, Ending, Event, EventSender, EventStream, IoDirection};
+pub use offer::{BootNeed, Catalog, Named, Offer, UefiOffer};
 pub use state::State;

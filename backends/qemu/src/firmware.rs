@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use bundle::Architecture;
 use serde::{Deserialize, Serialize};
 
+use crate::command_line::INSTALL;
+
 /// Descriptions larger than this are not looked at.
 const MAX_DESCRIPTION: u64 = 256 << 10;
 
@@ -44,7 +46,7 @@ pub struct Firmware {
 
 /// Firmware that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("No UEFI firmware{} for the machine {machine} ({architecture}) is installed: install the package {package} (Debian, Ubuntu)", if *.secure_boot { " with Secure Boot" } else { "" })]
+#[error("No UEFI firmware{} for the machine {machine} ({architecture}) is installed", if *.secure_boot { " with Secure Boot" } else { "" })]
 pub struct Missing {
     /// Architecture.
     pub architecture: &'static str,
@@ -52,7 +54,7 @@ pub struct Missing {
     pub machine: String,
     /// Whether Secure Boot was asked for.
     pub secure_boot: bool,
-    /// Debian package.
+    /// Debian package; empty where there is none.
     pub package: &'static str,
 }
 
@@ -67,6 +69,17 @@ pub struct Need<'a> {
     pub secure_boot: bool,
     /// Whether the machine can have System Management Mode.
     pub smm: bool,
+}
+
+impl Missing {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        if self.package.is_empty() {
+            "no package is known to have it".to_owned()
+        } else {
+            format!("{INSTALL} {} (Debian, Ubuntu)", self.package)
+        }
+    }
 }
 
 impl Catalogue {
@@ -129,7 +142,7 @@ impl Firmware {
     }
 }
 
-/// The Debian package with the firmware of an architecture.
+/// The Debian package with the firmware of an architecture; empty where there is none.
 pub fn package(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::X86_64 => "ovmf",
@@ -138,7 +151,7 @@ pub fn package(architecture: Architecture) -> &'static str {
         Architecture::Arm => "qemu-efi-arm",
         Architecture::Riscv64 => "qemu-efi-riscv64",
         Architecture::Loongarch64 => "qemu-efi-loongarch64",
-        _ => "(there is none)",
+        _ => "",
     }
 }
 
@@ -318,7 +331,7 @@ mod tests {
         assert_eq!(catalogue.choose(&need).map(|firmware| &firmware.code), Ok(&plain));
         assert_eq!(catalogue.choose(&Need { secure_boot: true, ..need }).map(|firmware| &firmware.code), Ok(&secure));
         let without_smm = catalogue.choose(&Need { secure_boot: true, smm: false, ..need });
-        assert!(without_smm.is_err_and(|missing| missing.to_string().contains("ovmf")));
+        assert!(without_smm.is_err_and(|missing| missing.hint().contains("ovmf")));
         assert!(catalogue.choose(&Need { architecture: Architecture::Riscv64, machine: "virt", ..need }).is_err());
         Ok(())
     }

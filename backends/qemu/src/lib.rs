@@ -4,3 +4,4 @@ pub mod command_line;
 pub mod facts;
 pub mod firmware;
 pub mod machine;
+pub mod offer;

@@ -155,6 +155,10 @@ async fn soldered_devices_are_found() -> anyhow::Result<()> {
         assert_eq!((board.network_card.as_deref(), board.screens.first().map(String::as_str)), (Some("lan9118"), Some("pl111")));
         assert!(board.serial && board.firmware.is_none() && board.has(BusKind::VirtioMmio) && board.has(BusKind::Sd), "{board:?}");
     }
+    // Its slots are left empty where there are no default devices.
+    if let Some(board) = installed(Architecture::Arm, "ast2600-evb", 1024, 2).await? {
+        assert!(!board.has(BusKind::Sd), "{board:?}");
+    }
     if let Some(board) = installed(Architecture::X86_64, "q35", 256, 2).await? {
         // A network card that QEMU plugs into a slot is not soldered.
         assert_eq!((board.network_card.as_deref(), board.screens.len(), board.serial), (None, 0, true));

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use plist::Value;
 
 use super::KeyError;
+use crate::nearest::closest;
 use crate::problem::printable;
-use crate::schema::{Key, Kind, Schema, closest};
+use crate::schema::{Key, Kind, Schema};
 
 /// The longest key path.
 const MAX_LENGTH: usize = 1024;

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use plist::{Dictionary, Value};
 use serde_json::Value as Json;
 
-use crate::schema::{Kind, Schema, UnknownChoice, closest};
+use crate::nearest::closest;
+use crate::schema::{Kind, Schema, UnknownChoice};
 
 /// The value that `text` says, or what is wrong with it. `previous` is what is there: an object for a section changes only the keys that it names.
 pub(super) fn parse(kind: &'static Kind, text: &str, previous: Option<&Value>) -> Result<Value, String> {

@@ -57,7 +57,7 @@ impl Home {
 }
 
 pub fn open(folder: &Path) -> Library {
-    Library::open(places(folder)).unwrap()
+    Library::open(places(folder)).unwrap().without_supervisor()
 }
 
 pub fn places(folder: &Path) -> Places {

@@ -1,7 +1,7 @@
 //! Starting the supervisor program, detached, and asking it what only it can tell.
 
 use crate::wire::{CommandLine, Failure, Finding, StartMessage};
-use machine::{ErrorKind, StartOptions};
+use machine::{Catalog, ErrorKind, Offer, StartOptions};
 use serde::de::DeserializeOwned;
 use std::env;
 use std::ffi::OsStr;
@@ -170,6 +170,27 @@ fn spawn(arguments: &[&OsStr], log: &Path) -> Result<Starting, LaunchError> {
 /// [`LaunchError::Refused`] lists what is wrong with the configuration.
 pub async fn command_line(bundle: &Path) -> Result<CommandLine, LaunchError> {
     ask(&["command".as_ref(), bundle.as_os_str()]).await
+}
+
+/// What a machine type offers to a new machine. `cpu` is left out for the usual processor; `memory` is in MiB.
+///
+/// # Errors
+/// [`LaunchError::Refused`]: with [`ErrorKind::Missing`] where the backend is not installed, with [`ErrorKind::Configuration`] where it has
+/// no such machine type or processor.
+pub async fn offer(architecture: &str, machine: &str, cpu: Option<&str>, memory: u64) -> Result<Offer, LaunchError> {
+    // Joined, so that no name is taken for an option.
+    let mut words =
+        vec!["offer".to_owned(), format!("--architecture={architecture}"), format!("--machine={machine}"), format!("--memory={memory}")];
+    words.extend(cpu.map(|cpu| format!("--cpu={cpu}")));
+    ask(&words.iter().map(AsRef::as_ref).collect::<Vec<&OsStr>>()).await
+}
+
+/// The machine types and processors of an architecture.
+///
+/// # Errors
+/// As [`offer`].
+pub async fn catalog(architecture: &str) -> Result<Catalog, LaunchError> {
+    ask(&["catalog".as_ref(), format!("--architecture={architecture}").as_ref()]).await
 }
 
 /// How the installation is, subject by subject.

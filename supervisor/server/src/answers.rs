@@ -5,6 +5,7 @@ use crate::settings::Settings;
 use backend_qemu::command_line::Options;
 use backend_qemu::facts::{self, AudioServer, Host, KvmDevice};
 use backend_qemu::machine::shown;
+use backend_qemu::offer;
 use bundle::Architecture;
 use machine::{CommandLine, Error, ErrorKind, Result};
 use sandbox::Requirement;
@@ -32,11 +33,30 @@ async fn command_line(bundle: &Path) -> Result<CommandLine> {
     let failed =
         |error: std::io::Error| Error::new(ErrorKind::File, format!("Cannot find the bundle {}", bundle.display())).with_source(error);
     let bundle = bundle.canonicalize().map_err(failed)?;
-    let places = Places::from_environment().map_err(|error| Error::new(ErrorKind::File, error.to_string()))?;
+    let places = places()?;
     let id = bundle::bundle_id(&bundle).map_err(failed)?;
     let setup = run::setup(&bundle, &id, &places, &places.runtime_of(&id))?;
     let plan = setup.plan(Options::default(), false, &|_| {}).await?;
     Ok(shown(&plan))
+}
+
+/// What a machine type offers to a new machine.
+pub async fn offer(architecture: Architecture, target: &str, cpu: Option<&str>, memory: u64) -> ExitCode {
+    let offered = async {
+        let (directories, cache) = (run::qemu_directories(), places()?.cache);
+        offer::offer(&offer::Question { architecture, target, cpu, memory, directories: &directories, cache: &cache }).await
+    };
+    answer(offered.await)
+}
+
+/// The machine types and processors of an architecture.
+pub async fn catalog(architecture: Architecture) -> ExitCode {
+    let listed = async { offer::catalog(architecture, &run::qemu_directories(), &places()?.cache).await };
+    answer(listed.await)
+}
+
+fn places() -> Result<Places> {
+    Places::from_environment().map_err(|error| Error::new(ErrorKind::File, error.to_string()))
 }
 
 /// How the installation is.
@@ -49,7 +69,7 @@ fn finding(subject: &str, level: FindingLevel, message: impl Into<String>, fix: 
 }
 
 async fn findings() -> Result<Vec<Finding>> {
-    let places = Places::from_environment().map_err(|error| Error::new(ErrorKind::File, error.to_string()))?;
+    let places = places()?;
     let host = Host::gather(&[]);
     let mut findings = vec![launcher(), landlock(&Settings::read(&places.state)), kvm(host.kvm)];
     findings.extend(emulators(&host, &places.cache).await);

@@ -2,6 +2,7 @@
 //!
 //! It is started by `viv` and the desktop app, not by people: what it says on standard output is JSON.
 
+use bundle::Architecture;
 use clap::{Parser, Subcommand};
 use machine::StartOptions;
 use std::path::PathBuf;
@@ -38,6 +39,27 @@ enum Task {
         /// The bundle
         bundle: PathBuf,
     },
+    /// Print what a machine type offers to a new machine, as JSON
+    Offer {
+        /// The guest's architecture
+        #[arg(long)]
+        architecture: Architecture,
+        /// The machine type
+        #[arg(long)]
+        machine: String,
+        /// The processor model, where it is not the usual one
+        #[arg(long)]
+        cpu: Option<String>,
+        /// The memory that it is to have, in MiB
+        #[arg(long)]
+        memory: u64,
+    },
+    /// Print the machine types and processors of an architecture, as JSON
+    Catalog {
+        /// The architecture
+        #[arg(long)]
+        architecture: Architecture,
+    },
     /// Print how the installation is, as JSON
     Doctor,
     /// Print the OpenAPI description of what a supervisor serves
@@ -66,6 +88,8 @@ fn main() -> ExitCode {
             Task::Run { bundle, disposable, paused } => run::start(&bundle, StartOptions { disposable, paused }).await,
             Task::Adopt { bundle } => run::adopt(&bundle).await,
             Task::Command { bundle } => answers::command(&bundle).await,
+            Task::Offer { architecture, machine, cpu, memory } => answers::offer(architecture, &machine, cpu.as_deref(), memory).await,
+            Task::Catalog { architecture } => answers::catalog(architecture).await,
             Task::Doctor => answers::doctor().await,
             Task::ApiSpec => {
                 print!("{}", supervisor::api::openapi());

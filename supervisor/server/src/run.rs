@@ -386,8 +386,13 @@ pub fn setup(bundle: &Path, id: &str, places: &Places, runtime: &Runtime) -> Res
         logs: places.logs_of(id),
         scratch: scratch(places, id),
         cache: places.cache.clone(),
-        directories: std::env::var_os("VIVARIUM_QEMU_PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
+        directories: qemu_directories(),
     })
+}
+
+/// Where QEMU is looked for before the `PATH`.
+pub fn qemu_directories() -> Vec<PathBuf> {
+    std::env::var_os("VIVARIUM_QEMU_PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// Media are remembered in the registry, so that they are there at the next start.

@@ -8,6 +8,7 @@
 //! [`parse`] for bytes.
 
 mod chain;
+mod content;
 pub mod copy;
 mod durable;
 mod format;
@@ -15,6 +16,7 @@ mod header;
 mod qemu_img;
 
 pub use chain::{Chain, ChainError, Layer, MAXIMUM_LAYERS, Refusal, RefusalReason};
+pub use content::{Doubt, doubt_as_disc, doubt_as_disk};
 pub use durable::{SaveError, create_raw};
 pub use format::{Format, UnknownFormat, probe};
 pub use header::{Header, HeaderError, header, parse};

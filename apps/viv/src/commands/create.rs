@@ -3,12 +3,14 @@
 use crate::context::{Context, absolute};
 use crate::describe;
 use crate::error::{Failure, Kind, Result};
+use crate::output::Cell;
 use crate::progress;
 use crate::size::Size;
 use bundle::Architecture;
 use bundle::qemu::{PortForward, Protocol};
 use clap::ValueEnum;
-use library::{BackendChoice, CreateSpec, DiskSpec, Firmware, NetworkSpec, Os};
+use library::{CreateSpec, DiskSpec, Firmware, NetworkSpec, Os};
+use machine::{ErrorKind, Named};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -21,6 +23,8 @@ Examples:
   viv create Router --arch aarch64 --memory 512MiB --disk 4GiB --no-display
   viv create Kernel --kernel bzImage --initrd initrd.img --append console=ttyS0 --no-disk
   viv create Server --forward 2222:22 --disk existing.vmdk
+  viv create Mac --arch m68k --machine q800 --os other --bios MacROM.bin
+  viv create --arch riscv64 --machine help
 
 What is left out is chosen for the architecture, the system and this computer: UEFI where the machine can have it, paravirtual devices \
 where the guest has drivers for them, memory and processors from what there is here. `viv config` changes everything later.")]
@@ -48,6 +52,9 @@ pub struct Args {
     /// The kernel's command line
     #[arg(long, value_name = "TEXT", requires = "kernel", allow_hyphen_values = true)]
     append: Option<String>,
+    /// Firmware of your own in place of the machine's: a Macintosh's ROM, U-Boot, …
+    #[arg(long, value_name = "FILE")]
+    bios: Option<PathBuf>,
     #[command(flatten)]
     hardware: Hardware,
 }
@@ -59,7 +66,7 @@ pub struct Hardware {
     /// The guest's architecture: x86_64, aarch64, riscv64, …; otherwise this computer's
     #[arg(long, short, value_parser = parse_architecture)]
     arch: Option<Architecture>,
-    /// QEMU's machine type: q35, virt, …
+    /// QEMU's machine type: q35, virt, …; `help` lists those of the architecture
     #[arg(long, short = 'M', value_name = "TYPE")]
     machine: Option<String>,
     /// The system that it is for
@@ -71,7 +78,7 @@ pub struct Hardware {
     /// Number of processors
     #[arg(long, short, value_name = "N")]
     cpus: Option<u32>,
-    /// QEMU's processor model
+    /// QEMU's processor model; `help` lists those of the architecture
     #[arg(long, value_name = "MODEL")]
     cpu: Option<String>,
     /// What it starts with
@@ -100,6 +107,9 @@ pub struct Hardware {
     /// Free text
     #[arg(long)]
     notes: Option<String>,
+    /// Take files as disks and CDs that do not look like any
+    #[arg(long)]
+    force: bool,
 }
 
 /// A disk as it is written on the command line.
@@ -141,9 +151,9 @@ enum System {
 enum Boot {
     /// UEFI
     Uefi,
-    /// The machine's own: a BIOS on PCs
+    /// What QEMU gives the machine unasked: SeaBIOS on PCs, Open Firmware on ppc and sparc, OpenSBI on riscv, …; not every machine has some
     Bios,
-    /// None but what the machine cannot do without
+    /// Only with --kernel: nothing else to boot from. What QEMU itself starts a kernel with stays: a PC's BIOS, OpenSBI
     None,
 }
 
@@ -201,6 +211,23 @@ fn parse_forward(text: &str) -> Result<PortForward, String> {
 }
 
 impl Hardware {
+    /// Whether only the names of machine types or processors are asked for, as QEMU itself is asked for them.
+    pub fn asks_for_names(&self) -> bool {
+        [&self.machine, &self.cpu].into_iter().flatten().any(|name| name == "help")
+    }
+
+    /// Prints the machine types, or the processor models.
+    pub async fn list(&self, context: &Context) -> Result {
+        let catalog = context.library.catalog(self.arch).await?;
+        let names = if self.machine.as_deref() == Some("help") { catalog.machines } else { catalog.cpus };
+        let row = |named: &Named| {
+            let marks = [(named.usual, "usual"), (named.deprecated, "deprecated")];
+            let marks: Vec<&str> = marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark).collect();
+            vec![Cell::new(&named.name), Cell::new(marks.join(", ")), Cell::new(named.description.as_deref().unwrap_or_default())]
+        };
+        context.output.answer(&names, |output| output.table(&["NAME", "", "WHAT IT IS"], names.iter().map(row)))
+    }
+
     /// As the library wants it.
     pub fn spec(&self) -> Result<CreateSpec> {
         let memory_mib = match self.memory {
@@ -209,11 +236,12 @@ impl Hardware {
             }
             memory => memory.map(|size| size.0 >> 20),
         };
+        if matches!(self.backend, Backend::Native) {
+            let message =
+                "Vivarium's own virtualization framework comes with a later version; there is nothing yet that runs such a machine";
+            return Err(Failure::new(ErrorKind::Unsupported, message).with_hint("Leave --backend out: QEMU runs it"));
+        }
         Ok(CreateSpec {
-            backend: match self.backend {
-                Backend::Qemu => BackendChoice::Qemu,
-                Backend::Native => BackendChoice::Native,
-            },
             architecture: self.arch,
             machine: self.machine.clone(),
             os: match self.os {
@@ -227,7 +255,8 @@ impl Hardware {
             cpus: self.cpus,
             firmware: self.firmware.map(|firmware| match firmware {
                 Boot::Uefi => Firmware::Uefi,
-                Boot::Bios | Boot::None => Firmware::Default,
+                Boot::Bios => Firmware::Bios,
+                Boot::None => Firmware::None,
             }),
             tpm: if self.tpm { Some(true) } else { self.no_tpm.then_some(false) },
             network: self.network.clone(),
@@ -235,12 +264,16 @@ impl Hardware {
             display: self.no_display.then_some(false),
             sound: self.no_sound.then_some(false),
             notes: self.notes.clone(),
+            unchecked: self.force,
             ..CreateSpec::default()
         })
     }
 }
 
 pub async fn run(context: &Context, args: Args) -> Result {
+    if args.hardware.asks_for_names() {
+        return args.hardware.list(context).await;
+    }
     let disks = args.disk.iter().map(|disk| match disk {
         Disk::Size(Size(bytes)) => DiskSpec::of_size(*bytes),
         Disk::File(path) => DiskSpec { source: Some(absolute(path)), ..DiskSpec::default() },
@@ -255,6 +288,7 @@ pub async fn run(context: &Context, args: Args) -> Result {
         initrd: file(&args.initrd),
         dtb: file(&args.dtb),
         append: args.append,
+        bios: file(&args.bios),
         ..args.hardware.spec()?
     };
     let library = &context.library;

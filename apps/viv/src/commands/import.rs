@@ -37,6 +37,9 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result {
+    if args.hardware.asks_for_names() {
+        return args.hardware.list(context).await;
+    }
     let source = absolute(&args.file);
     let options = ImportOptions { name: args.name, link: args.link, keep_format: args.keep_format, machine: args.hardware.spec()? };
     let (library, verb) = (&context.library, if args.link { "Listed" } else { "Imported" });

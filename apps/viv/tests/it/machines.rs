@@ -331,3 +331,33 @@ fn an_editor_changes_the_configuration_and_mistakes_are_kept_for_another_try() {
     assert_eq!(home.ok(&["config", "get", "Debian", "System.Target"]), "q35\n");
     assert_eq!(edit("false").code, 1);
 }
+
+#[test]
+fn a_machine_that_cannot_be_is_refused_before_anything_is_made() {
+    let home = Home::new();
+    let file = |name: &str, content: &[u8]| {
+        let path = home.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let (text, gone) = (file("notes.img", b"Call the plumber\n"), home.path().join("gone.iso").display().to_string());
+    let refused = |arguments: &[&str], code: i32, words: &[&str]| {
+        let ran = home.viv(&[&["create", "New", "--arch", "x86_64"], arguments].concat());
+        assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
+        assert!(words.iter().all(|word| ran.stderr.contains(word)), "{arguments:?}: {ran:?}");
+    };
+    refused(&["--iso", &gone], 3, &["gone.iso", "No such file"]);
+    refused(&["--disk", &gone], 3, &["gone.iso"]);
+    refused(&["--kernel", &gone], 3, &["gone.iso"]);
+    refused(&["--iso", &text], 1, &["it is a text", "--force"]);
+    refused(&["--disk", &text], 1, &["it is a text", "--force"]);
+    refused(&["--backend", "native"], 1, &["later version", "QEMU runs it"]);
+    refused(&["--firmware", "none"], 1, &["--kernel"]);
+    refused(&["--machine", "q53"], 1, &["did you mean q35", "`--machine help`"]);
+    refused(&["--cpu", "Skylark-Client"], 1, &["did you mean Skylake-Client", "`--cpu help`"]);
+    // One of the two is not a matter of a missing file.
+    refused(&["--iso", &gone, "--machine", "q53"], 1, &["gone.iso", "q53"]);
+    assert_eq!(home.json(&["list"]), json!([]));
+    assert_eq!(home.viv(&["import", &text]).code, 1);
+    home.ok(&["create", "New", "--arch", "x86_64", "--disk", &text, "--force"]);
+}

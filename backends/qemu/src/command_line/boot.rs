@@ -1,12 +1,13 @@
 //! Firmware and kernels.
 
 use bundle::qemu::{DriveInterface, ImageType};
-use bundle::{Architecture, Problem};
+use bundle::{Architecture, Problem, tables};
 
 use super::builder::Builder;
 use super::nodes::{self, Use};
 use super::request::{Image, Place};
 use super::result::{Preparation, Subject};
+use crate::facts::Emulator;
 use crate::firmware::Need;
 
 /// Name of the machine's UEFI variables in `Data/`.
@@ -53,13 +54,19 @@ fn has_own(b: &Builder<'_>) -> bool {
     })
 }
 
+/// Whether the machine type has the two flash memories that UEFI firmware and its variables go into.
+pub(crate) fn has_place_for_uefi(emulator: &Emulator, architecture: Architecture, target: &str) -> bool {
+    let has = |property: &str| emulator.machine(target).is_some_and(|machine| machine.properties.contains(property));
+    tables::capabilities(architecture, target).uefi && has("pflash0") && has("pflash1")
+}
+
 fn uefi(b: &mut Builder<'_>) {
     let capabilities = b.capabilities();
     let target = b.target();
     if has_own(b) {
         return;
     }
-    if !capabilities.uefi || !b.machine_has("pflash0") || !b.machine_has("pflash1") {
+    if !has_place_for_uefi(b.emulator(), b.architecture(), target) {
         let problem = Problem::fatal("QEMU.UEFIBoot", format!("the machine {target} has no place for UEFI firmware"));
         return b.report(problem.with_hint("switch UEFIBoot off, or choose another machine"));
     }
@@ -72,12 +79,13 @@ fn uefi(b: &mut Builder<'_>) {
         Ok(firmware) => firmware,
         Err(missing) if secure => match catalogue.choose(&Need { secure_boot: false, ..need }) {
             Ok(firmware) => {
-                b.note("QEMU.TPMDevice", format!("the machine starts without Secure Boot. {missing}"));
+                let problem = Problem::ignored("QEMU.TPMDevice", format!("the machine starts without Secure Boot. {missing}"));
+                b.report(problem.with_hint(missing.hint()));
                 firmware
             }
-            Err(_) => return b.report(Problem::fatal("QEMU.UEFIBoot", missing.to_string())),
+            Err(_) => return b.report(Problem::fatal("QEMU.UEFIBoot", missing.to_string()).with_hint(missing.hint())),
         },
-        Err(missing) => return b.report(Problem::fatal("QEMU.UEFIBoot", missing.to_string())),
+        Err(missing) => return b.report(Problem::fatal("QEMU.UEFIBoot", missing.to_string()).with_hint(missing.hint())),
     };
     if firmware.requires_smm {
         b.machine_properties.push("smm=on".to_owned());

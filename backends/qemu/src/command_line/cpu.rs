@@ -19,7 +19,7 @@ pub(super) fn probed(configuration: &Configuration, emulator: &Emulator, acceler
 pub(super) fn add(b: &mut Builder<'_>) {
     let configuration = b.configuration();
     let cpu = configuration.system.cpu.trim_end_matches(' ');
-    if !cpu.is_empty() && cpu != "default" && !b.emulator().cpus.is_empty() && !b.emulator().cpus.contains_key(cpu) {
+    if !b.emulator().has_cpu(cpu) {
         let nearest = b.emulator().nearest_cpus(cpu);
         let message = format!("the installed QEMU has no CPU model {}", printable(cpu));
         b.problem(Problem::fatal("System.CPU", message), &nearest);

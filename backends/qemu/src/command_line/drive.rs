@@ -341,9 +341,7 @@ fn board_drive(b: &mut Builder<'_>, candidate: &Candidate<'_>, interface: &str, 
     let key = format!("{}.Interface", candidate.key);
     let target = b.target();
     for (name, kind) in [("sd", BusKind::Sd), ("floppy", BusKind::Floppy)] {
-        // Those boards have slots that no drive reaches.
-        let closed = interface == "sd" && target.starts_with("ast2700");
-        if interface == name && (closed || !b.has_bus(kind)) {
+        if interface == name && !b.has_bus(kind) {
             let problem = Problem::fatal(key, format!("the machine {target} has no {} drive", kind.name()));
             return b.report(problem.with_hint(suggestion(b)));
         }

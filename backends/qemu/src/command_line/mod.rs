@@ -45,6 +45,8 @@ mod tpm;
 mod usb;
 mod user;
 
+pub(crate) use boot::has_place_for_uefi;
+
 use bundle::Problem;
 use bundle::qemu::Configuration;
 
@@ -56,6 +58,9 @@ pub use result::{
     Access, Argument, CommandLine, Confinement, Descriptor, DriveNames, FileAccess, Helper, HelperKind, Preparation, SerialSocket,
     SocketNeeds, Sockets, Source, Subject,
 };
+
+/// How the hint of a problem begins that is over once a package is installed.
+pub const INSTALL: &str = "install the package";
 
 /// The command line for a request, or every problem that keeps the machine from starting (warnings among them).
 pub fn build(request: &Request<'_>) -> Result<CommandLine, Vec<Problem>> {

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bundle::Problem;
 use bundle::qemu::{Network, NetworkMode, Protocol};
 
+use super::INSTALL;
 use super::builder::{Builder, HELPER_FD, escaped, printable};
 use super::result::{Confinement, FileAccess, Helper, HelperKind, Subject};
 use crate::facts::BusKind;
@@ -148,7 +149,7 @@ fn user(b: &mut Builder<'_>, index: usize, network: &Network, key: &str, restric
             format!("{key}.Mode"),
             "the installed QEMU has no user network, and passt is missing or cannot do what is asked",
         );
-        return b.report(problem.with_hint("install the package passt"));
+        return b.report(problem.with_hint(format!("{INSTALL} passt")));
     }
     b.out.makes.internet = true;
     let mut value = format!("user,id=net{index}");
@@ -214,7 +215,7 @@ fn bridge(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) {
     }
     let Some(program) = b.host().bridge_helper.clone() else {
         let problem = Problem::fatal(format!("{key}.Mode"), "qemu-bridge-helper, which connects a machine to a bridge, is missing");
-        return b.report(problem.with_hint("install the package qemu-system-common (Debian, Ubuntu), or choose the mode Shared"));
+        return b.report(problem.with_hint(format!("{INSTALL} qemu-system-common (Debian, Ubuntu), or choose the mode Shared")));
     };
     if !b.emulator().netdevs.contains("tap") {
         return b.fatal(format!("{key}.Mode"), "the installed QEMU cannot use a tap");

@@ -2,6 +2,7 @@
 
 use bundle::{Architecture, Problem};
 
+use super::INSTALL;
 use super::builder::{Builder, HELPER_FD};
 use super::result::{Confinement, FileAccess, Helper, HelperKind, Preparation, Subject};
 
@@ -27,7 +28,7 @@ pub(super) fn add(b: &mut Builder<'_>) {
     };
     let Some(program) = b.host().swtpm.clone() else {
         let problem = Problem::fatal(key, "swtpm, which emulates the TPM, is not installed");
-        return b.report(problem.with_hint("install the package swtpm, or switch TPMDevice off"));
+        return b.report(problem.with_hint(format!("{INSTALL} swtpm, or switch TPMDevice off")));
     };
     let paths = b.request.paths;
     let kept = paths.data.join(STATE);

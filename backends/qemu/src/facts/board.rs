@@ -190,16 +190,25 @@ impl Board {
         if let Some(board) = place.as_ref().and_then(cache::Place::load::<Self>).filter(|board| board.probe == probe) {
             return Ok(board);
         }
-        let board = Self { probe: probe.clone(), ..Self::ask(emulator, &probe).await? };
+        let mut board = Self { probe: probe.clone(), ..Self::ask(emulator, &probe).await? };
+        if board.has(BusKind::Sd) && !Self::takes_sd_card(emulator, &probe).await? {
+            board.buses.retain(|bus| bus.kind != BusKind::Sd);
+        }
         if let Some(place) = place {
             place.store(&board);
         }
         Ok(board)
     }
 
+    /// Whether the board fills its slot with the card that `-drive if=sd` gives it. Some leave it empty where there are no default devices.
+    async fn takes_sd_card(emulator: &Emulator, probe: &Probe) -> Result<bool, Error> {
+        let trial = Trial { emulator, probe, memory: None, cpus: None, boot: None, sd_card: true };
+        Ok(!matches!(trial.run().await?, Tried::Refused(refusal) if refusal.contains("does not support if=sd")))
+    }
+
     async fn ask(emulator: &Emulator, probe: &Probe) -> Result<Self, Error> {
         let memory = probe.memory.filter(|memory| *memory > 0);
-        let all = Trial { emulator, probe, memory, cpus: probe.cpus, boot: None };
+        let all = Trial { emulator, probe, memory, cpus: probe.cpus, boot: None, sd_card: false };
         if let Tried::Accepted(board) = all.run().await?
             && memory.is_none_or(|memory| board.memory == memory << 20)
         {
@@ -228,7 +237,7 @@ impl Board {
             _ => return Ok(Self { refusal: Some(refusal), ..Self::default() }),
         };
         let board = Self::sized(with(option), memory, *board).await?;
-        Ok(Self { refusal: Some(refusal), boot: Some(boot), ..board })
+        Ok(Self { refusal: Some(refusal), boot: Some(boot), firmware: None, ..board })
     }
 
     /// Finds out which of memory and vCPUs a board refuses that starts without being asked for either.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::BusKind;
 use super::cache::Identity;
-use super::names::{self, Names};
+use super::names::Names;
 
 /// What one `qemu-system-*` program can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct Emulator {
 pub struct MachineType {
     /// The name that this is another name for.
     pub alias_of: Option<String>,
+    /// What QEMU says that it is.
+    pub description: String,
     /// QOM type of the CPU that it has without `-cpu`, such as `qemu64-x86_64-cpu`.
     pub default_cpu: Option<String>,
     /// The most vCPUs.
@@ -113,20 +115,25 @@ impl Emulator {
         self.machines.get(name)
     }
 
+    /// Whether `-cpu` takes the model. A target that does not list its models is believed to.
+    pub fn has_cpu(&self, model: &str) -> bool {
+        matches!(model, "" | "default") || self.cpus.is_empty() || self.cpus.contains_key(model)
+    }
+
     /// Up to three machine types that look like `wanted`.
     pub fn nearest_machines(&self, wanted: &str) -> Vec<String> {
-        names::nearest(wanted, self.machines.keys().map(String::as_str))
+        bundle::nearest(wanted, self.machines.keys().map(String::as_str))
     }
 
     /// Up to three CPU models that look like `wanted`.
     pub fn nearest_cpus(&self, wanted: &str) -> Vec<String> {
-        names::nearest(wanted, self.cpus.keys().map(String::as_str))
+        bundle::nearest(wanted, self.cpus.keys().map(String::as_str))
     }
 
     /// Up to three devices that look like `wanted` and plug into one of `buses` (any device when empty).
     pub fn nearest_devices(&self, wanted: &str, buses: &[BusKind]) -> Vec<String> {
         let fits = |name: &&str| buses.is_empty() || self.bus_of(name).is_some_and(|bus| buses.contains(&bus));
-        names::nearest(wanted, self.devices.iter().filter(fits))
+        bundle::nearest(wanted, self.devices.iter().filter(fits))
     }
 
     /// Features without which no machine of ours runs, that this program lacks.

@@ -98,7 +98,7 @@ async fn ask(identity: Identity) -> Result<Emulator, Error> {
             Err(error) => return Err(error),
         }
     }
-    emulator.machines = machine_types(&mut talk, &machines).await?;
+    emulator.machines = machine_types(&mut talk, &machines, &text_of(&program, &["-machine", "help"]).await?).await?;
     emulator.properties = properties(&mut talk, &emulator).await?;
     talk.quit().await;
 
@@ -114,7 +114,10 @@ async fn ask(identity: Identity) -> Result<Emulator, Error> {
     Ok(emulator)
 }
 
-async fn machine_types(talk: &mut Conversation, answer: &Value) -> Result<BTreeMap<String, MachineType>, Error> {
+/// `help` has what QMP does not: a line for each name, with what it is after it.
+async fn machine_types(talk: &mut Conversation, answer: &Value, help: &str) -> Result<BTreeMap<String, MachineType>, Error> {
+    let described: BTreeMap<&str, &str> = help.lines().filter_map(|line| line.split_once(' ')).collect();
+    let description = |name: &str| described.get(name).map_or("", |text| text.trim()).to_owned();
     let mut machines = BTreeMap::new();
     for machine in list(answer) {
         let name = text(machine, "name").to_owned();
@@ -125,13 +128,15 @@ async fn machine_types(talk: &mut Conversation, answer: &Value) -> Result<BTreeM
         };
         let kind = MachineType {
             alias_of: None,
+            description: description(&name),
             default_cpu: machine.get("default-cpu-type").and_then(Value::as_str).map(str::to_owned),
             cpus_max: machine.get("cpu-max").and_then(Value::as_u64).unwrap_or(1),
             deprecated: machine.get("deprecated").and_then(Value::as_bool).unwrap_or(false),
             properties,
         };
         if let Some(alias) = machine.get("alias").and_then(Value::as_str) {
-            machines.insert(alias.to_owned(), MachineType { alias_of: Some(name.clone()), ..kind.clone() });
+            machines
+                .insert(alias.to_owned(), MachineType { alias_of: Some(name.clone()), description: description(alias), ..kind.clone() });
         }
         machines.insert(name, kind);
     }
@@ -163,6 +168,12 @@ async fn properties(talk: &mut Conversation, emulator: &Emulator) -> Result<BTre
 
 /// The single words, one a line, of a help text, up to its first empty line.
 async fn help(program: &Path, arguments: &[&str]) -> Result<Names, Error> {
+    let text = text_of(program, arguments).await?;
+    Ok(text.lines().take_while(|line| !line.is_empty()).map(str::trim).filter(|line| !line.contains([' ', ':'])).collect())
+}
+
+/// What the program prints.
+async fn text_of(program: &Path, arguments: &[&str]) -> Result<String, Error> {
     let output = Command::new(program).args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true).output();
     let silent = |_| Error::Silent { program: program.to_owned(), seconds: DEADLINE.as_secs(), stderr: String::new() };
     let output = tokio::time::timeout(DEADLINE, output).await.map_err(silent)?;
@@ -171,8 +182,7 @@ async fn help(program: &Path, arguments: &[&str]) -> Result<Names, Error> {
         let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::Ended { program: program.to_owned(), status: output.status.to_string(), stderr });
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().take_while(|line| !line.is_empty()).map(str::trim).filter(|line| !line.contains([' ', ':'])).collect())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -25,6 +25,8 @@ pub(super) struct Trial<'a> {
     pub cpus: Option<u64>,
     /// `-bios` or `-kernel`, with its file.
     pub boot: Option<(&'a str, &'a Path)>,
+    /// Whether there is a card for its SD slot.
+    pub sd_card: bool,
 }
 
 /// What became of it.
@@ -75,6 +77,9 @@ impl Trial<'_> {
         if let Some((option, file)) = self.boot {
             arguments.extend([option.into(), file.into()]);
         }
+        if self.sd_card {
+            arguments.extend(["-drive", "if=sd,driver=null-co,size=1G"].map(Into::into));
+        }
         arguments
     }
 
@@ -107,8 +112,9 @@ async fn screens(talk: &mut Conversation) -> Result<Vec<String>, Error> {
     for backend in backends.as_array().into_iter().flatten().filter(|backend| backend["type"] == "child<qemu-graphic-console>") {
         let console = format!("/backend/{}", backend["name"].as_str().unwrap_or_default());
         let device = get(talk, &console, "device").await?;
-        if !device.is_empty() {
-            screens.push(get(talk, &device, "type").await?);
+        let kind = if device.is_empty() { String::new() } else { get(talk, &device, "type").await? };
+        if !kind.is_empty() && !screens.contains(&kind) {
+            screens.push(kind);
         }
     }
     Ok(screens)

@@ -15,6 +15,7 @@ mod setup;
 pub use images::format_of;
 pub use launch::Terms;
 pub use record::Record;
+pub(crate) use setup::missing;
 pub use setup::{Plan, Setup, refusal};
 
 use crate::command_line::Options;

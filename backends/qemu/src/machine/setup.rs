@@ -109,7 +109,7 @@ impl Setup {
     }
 }
 
-fn missing(error: &facts::Error) -> Error {
+pub(crate) fn missing(error: &facts::Error) -> Error {
     let kind = match error {
         facts::Error::NotInstalled { .. } | facts::Error::Unsuitable { .. } => ErrorKind::Missing,
         facts::Error::Silent { .. } => ErrorKind::Timeout,
@@ -123,12 +123,19 @@ fn missing(error: &facts::Error) -> Error {
     }
 }
 
-/// One error for all problems: the fatal ones with their key paths, and the first advice.
+/// One error for all problems: the fatal ones with their key paths, and their advice. [`ErrorKind::Missing`] where installing packages
+/// solves all of them.
 pub fn refusal(problems: &[Problem]) -> Error {
     let fatal: Vec<&Problem> = problems.iter().filter(|problem| problem.level == Level::Fatal).collect();
     let lines: Vec<String> = fatal.iter().map(|problem| format!("{}: {}", problem.key_path, problem.message)).collect();
-    let error = Error::new(ErrorKind::Configuration, "The machine cannot be started as it is configured").with_source(lines.join("; "));
     let hints: Vec<&str> = fatal.iter().filter_map(|problem| problem.hint.as_deref()).collect();
+    let installable = hints.len() == fatal.len() && hints.iter().all(|hint| hint.starts_with(command_line::INSTALL));
+    let error = if installable {
+        Error::new(ErrorKind::Missing, "The machine needs something that is not installed")
+    } else {
+        Error::new(ErrorKind::Configuration, "The machine cannot be started as it is configured")
+    };
+    let error = error.with_source(lines.join("; "));
     if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
 }
 
