@@ -125,14 +125,14 @@ fn event_lines(session: &Session) -> impl Stream<Item = Result<Bytes, Infallible
     responses((status = 204), (status = 409, body = Failure), (status = 502, body = Failure)))]
 async fn stop(State(session): Supervisor, body: Result<Json<StopRequest>, JsonRejection>) -> Answer<StatusCode> {
     let Json(request) = body?;
-    to_the_end(async move { session.machine().stop(request.method).await }).await?;
+    to_the_end(async move { session.stop(request.method).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Halt the vCPUs
 #[utoipa::path(post, path = "/v1/pause", responses((status = 204), (status = 409, body = Failure)))]
 async fn pause(State(session): Supervisor) -> Answer<StatusCode> {
-    to_the_end(async move { session.machine().pause().await }).await?;
+    to_the_end(async move { session.pause().await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@
 //! - [`session`]: what the API shows and does with one machine.
 //! - [`api`]: HTTP with JSON over the machine's Unix socket.
 //! - [`console`]: serial ports as sockets, with replay.
+//! - [`pictures`]: what the machine last showed, in its bundle.
 //! - [`logs`]: kept over runs, bounded while running.
 //! - [`run`]: the life of a supervisor, from taking the locks to recording how it ended.
 
@@ -13,6 +14,7 @@ pub mod answers;
 pub mod api;
 pub mod console;
 pub mod logs;
+pub mod pictures;
 pub mod run;
 pub mod session;
 pub mod settings;

@@ -8,6 +8,7 @@
 use crate::api;
 use crate::console::{Console, REPLAY};
 use crate::logs;
+use crate::pictures::Pictures;
 use crate::session::{MediaRecord, Session, now};
 use crate::settings::Settings;
 use backend_qemu::machine::{QemuMachine, Setup, Supervision};
@@ -80,6 +81,7 @@ struct Supervisor {
     bundle: PathBuf,
     id: String,
     places: Places,
+    settings: Settings,
     runtime: Runtime,
     /// Locked as long as this process lives.
     _own: File,
@@ -102,7 +104,8 @@ impl Supervisor {
             }
         })?;
         let own = take_lock(&runtime)?;
-        Ok(Self { bundle, id, places, runtime, _own: own })
+        let settings = Settings::read(&places.state);
+        Ok(Self { bundle, id, places, settings, runtime, _own: own })
     }
 
     async fn start(self, options: StartOptions, report: Report) -> ExitCode {
@@ -210,9 +213,8 @@ impl Supervisor {
     fn describe(&self, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
         let setup = setup(&self.bundle, &self.id, &self.places, &self.runtime)?;
         let launcher = sandbox::find_launcher().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
-        let settings = Settings::read(&self.places.state);
         let record = self.runtime.backend_record();
-        Ok((setup, Supervision { launcher, landlock: settings.landlock, record, lock }))
+        Ok((setup, Supervision { launcher, landlock: self.settings.landlock, record, lock }))
     }
 
     async fn serve(
@@ -226,7 +228,8 @@ impl Supervisor {
         let listener = UnixListener::bind(&socket).map_err(|error| file("listen on", &socket, error))?;
         let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid };
         let machine: Arc<dyn VirtualMachine> = Arc::new(machine);
-        let session = Arc::new(Session::new(machine, Box::new(media), self.bundle.clone(), options, started_at, warnings));
+        let pictures = Pictures::new(&self.bundle, self.settings.screenshots, options.disposable);
+        let session = Arc::new(Session::new(machine, Box::new(media), pictures, self.bundle.clone(), options, started_at, warnings));
         let router = api::router(session.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         if let Err(error) = logs::keep_bounded(&self.logs()) {

@@ -1,10 +1,14 @@
 //! One machine under supervision: what the API shows and does.
 
-use machine::{CommandLine, Medium, Result, StartOptions, VirtualMachine};
+use crate::pictures::Pictures;
+use machine::{CommandLine, Medium, Result, StartOptions, StopMethod, VirtualMachine};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use supervisor_api::wire::Status;
+
+/// How long whoever pauses or stops a machine waits for its picture.
+const PICTURE: Duration = Duration::from_secs(1);
 
 /// Remembers which medium is in which drive over the machine's end.
 pub trait MediaRecord: Send + Sync {
@@ -16,6 +20,7 @@ pub trait MediaRecord: Send + Sync {
 pub struct Session {
     machine: Arc<dyn VirtualMachine>,
     media: Box<dyn MediaRecord>,
+    pictures: Pictures,
     bundle: PathBuf,
     options: StartOptions,
     started_at: u64,
@@ -28,13 +33,14 @@ impl Session {
     pub fn new(
         machine: Arc<dyn VirtualMachine>,
         media: Box<dyn MediaRecord>,
+        pictures: Pictures,
         bundle: PathBuf,
         options: StartOptions,
         started_at: Option<u64>,
         warnings: Vec<String>,
     ) -> Self {
         let adopted = started_at.is_some();
-        Self { machine, media, bundle, options, started_at: started_at.unwrap_or_else(now), adopted, warnings }
+        Self { machine, media, pictures, bundle, options, started_at: started_at.unwrap_or_else(now), adopted, warnings }
     }
 
     /// The machine.
@@ -73,6 +79,43 @@ impl Session {
             warnings,
             last_run: None,
         }
+    }
+
+    /// Stops it, and keeps a picture of how it was before.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn stop(self: &Arc<Self>, method: StopMethod) -> Result<()> {
+        // One that has to be killed may not answer any more.
+        if method != StopMethod::Kill {
+            self.photograph().await;
+        }
+        self.machine.stop(method).await
+    }
+
+    /// Halts it, and keeps a picture of it.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub async fn pause(self: &Arc<Self>) -> Result<()> {
+        self.machine.pause().await?;
+        self.photograph().await;
+        Ok(())
+    }
+
+    /// Keeps a picture where there can be one. It is only waited for so long; one that comes later is kept, too.
+    async fn photograph(self: &Arc<Self>) {
+        if !self.pictures.are_kept() || !self.machine.capabilities().screenshot {
+            return;
+        }
+        let session = self.clone();
+        let kept = tokio::spawn(async move {
+            match session.machine.screenshot(0).await {
+                Ok(picture) => session.pictures.keep(&picture.png),
+                Err(error) => tracing::info!("No picture of the machine is kept: {}", error.chain()),
+            }
+        });
+        let _ = tokio::time::timeout(PICTURE, kept).await;
     }
 
     /// Puts a medium into a removable drive, and remembers it.

@@ -1,11 +1,12 @@
 //! What a person has decided for this computer: `settings.json` in the state folder, and the environment over it.
 //!
 //! ```json
-//! { "landlock": "require" }
+//! { "landlock": "require", "screenshots": false }
 //! ```
 //!
 //! `landlock` (or `VIVARIUM_LANDLOCK`): `require` refuses to start machines where the kernel has no Landlock, `best-effort` (the default)
 //! starts them and says so in `viv status` and `viv doctor`, `off` does without for debugging.
+//! `screenshots`: `false` keeps no picture of a machine in its bundle, and removes the one that is there at the next start.
 
 use sandbox::Requirement;
 use serde::Deserialize;
@@ -16,12 +17,16 @@ use std::path::Path;
 pub struct Settings {
     /// What to do where the kernel has no Landlock.
     pub landlock: Requirement,
+    /// Whether bundles hold a picture of what their machine last showed.
+    pub screenshots: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct File {
     #[serde(default)]
     landlock: Option<String>,
+    #[serde(default)]
+    screenshots: Option<bool>,
 }
 
 impl Settings {
@@ -32,12 +37,12 @@ impl Settings {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::warn!(%error, path = %path.display(), "The settings cannot be understood");
                 // The safe side of what somebody meant to set.
-                File { landlock: Some("require".into()) }
+                File { landlock: Some("require".into()), screenshots: None }
             }),
             Err(_) => File::default(),
         };
         let word = std::env::var("VIVARIUM_LANDLOCK").ok().filter(|word| !word.is_empty()).or(file.landlock);
-        Self { landlock: requirement(word.as_deref()) }
+        Self { landlock: requirement(word.as_deref()), screenshots: file.screenshots.unwrap_or(true) }
     }
 }
 

@@ -4,6 +4,7 @@ use machine::fake::{FakeGuest, FakeMachine};
 use machine::{EndReason, ErrorKind, Event, Medium, StartOptions, State, StopMethod, VirtualMachine};
 use std::sync::{Arc, Mutex};
 use supervisor::api;
+use supervisor::pictures::Pictures;
 use supervisor::session::{MediaRecord, Session};
 use supervisor_api::wire::StreamItem;
 use supervisor_api::{Client, ClientError};
@@ -24,7 +25,7 @@ struct Served {
     machine: Arc<FakeMachine>,
     client: Client,
     recorded: Recorded,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn serve(guest: FakeGuest) -> Served {
@@ -35,6 +36,7 @@ async fn serve(guest: FakeGuest) -> Served {
     let session = Arc::new(Session::new(
         machine.clone(),
         Box::new(recorded.clone()),
+        Pictures::new(folder.path(), true, false),
         "/machines/fake.utm".into(),
         StartOptions::default(),
         None,
@@ -42,7 +44,7 @@ async fn serve(guest: FakeGuest) -> Served {
     ));
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(async move { axum::serve(listener, api::router(session)).await });
-    Served { machine, client: Client::new(socket), recorded, _folder: folder }
+    Served { machine, client: Client::new(socket), recorded, folder }
 }
 
 fn refusal(result: Result<(), ClientError>) -> (ErrorKind, String) {
@@ -80,6 +82,27 @@ async fn a_machine_is_driven_through_its_life() {
     }
     let Some(StreamItem::Event(Event::Ended { ending })) = last else { panic!("{last:?}") };
     assert_eq!(ending.reason, EndReason::GuestShutdown);
+}
+
+#[tokio::test]
+async fn a_picture_is_kept_when_somebody_pauses_or_stops_but_not_before_a_kill() {
+    let served = serve(FakeGuest::default()).await;
+    let client = &served.client;
+    let file = served.folder.path().join("screenshot.png");
+    let take = || std::fs::read(&file).is_ok_and(|png| png.starts_with(b"\x89PNG")) && std::fs::remove_file(&file).is_ok();
+    served.machine.start(StartOptions::default()).await.unwrap();
+    client.screenshot(0).await.unwrap();
+    assert!(!take());
+    client.pause().await.unwrap();
+    assert!(take());
+    client.resume().await.unwrap();
+    client.reset().await.unwrap();
+    assert!(!take());
+    client.stop(StopMethod::Force).await.unwrap();
+    assert!(take());
+    served.machine.start(StartOptions::default()).await.unwrap();
+    client.stop(StopMethod::Kill).await.unwrap();
+    assert!(!take());
 }
 
 #[tokio::test]

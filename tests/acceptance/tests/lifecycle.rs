@@ -38,8 +38,13 @@ fn it_is_paused_resumed_photographed_reset_and_asked_to_stop() {
     assert_eq!(format!("{},{}", picture.width, picture.height), size);
     assert!(picture.lit() > 1000 && picture.colours() > 4, "{} pixels of {} colours", picture.lit(), picture.colours());
 
+    let kept = home.bundle("Demo").join("screenshot.png");
+    assert!(!kept.exists());
     guest.viv("pause", &[]);
     assert_eq!(guest.state(), "paused");
+    let picture = acceptance::Picture::read(&kept);
+    assert_eq!(format!("{},{}", picture.width, picture.height), size);
+    assert!(picture.lit() > 1000);
     home.refused(&["pause", "Demo"], 4);
     // What is typed now is answered later.
     let ran = home.viv(&["console", "Demo", "--until", "never said", "--timeout", "1"]);

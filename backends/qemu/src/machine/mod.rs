@@ -510,7 +510,10 @@ impl VirtualMachine for QemuMachine {
         let _ = run.qmp.execute(commands::RemoveFd::new(added.fdset_id)).await;
         dumped?;
         let mut png = Vec::new();
-        picture.rewind().and_then(|()| picture.take(MAX_PICTURE).read_to_end(&mut png)).map_err(failed)?;
+        picture.rewind().and_then(|()| picture.take(MAX_PICTURE + 1).read_to_end(&mut png)).map_err(failed)?;
+        if png.len() as u64 > MAX_PICTURE {
+            return Err(Error::new(ErrorKind::Backend, format!("The picture is larger than {} MiB", MAX_PICTURE >> 20)));
+        }
         Ok(Screenshot { png })
     }
 
