@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bundle::{Bundle, Configuration, Loaded, OpenError, Problem, SaveError, bundle_file_name};
 use uuid::Uuid;
 
+use crate::find::composed;
 use crate::library::check_name_text;
 use crate::{Error, ErrorKind, Library, Machine, Result, files, registered};
 
@@ -67,7 +68,7 @@ impl Library {
     /// Where the bundle goes with another name; `None` where it stays.
     fn renamed_path(&self, machine: &Machine, name: &str) -> Result<Option<PathBuf>> {
         check_name_text(name)?;
-        let taken = self.machines().into_iter().any(|other| other.name == name && other.path != machine.path);
+        let taken = self.machines().into_iter().any(|other| composed(&other.name) == composed(name) && other.path != machine.path);
         let exists = || {
             Error::new(ErrorKind::Exists, format!("There is already a machine \"{name}\""))
                 .with_hint(format!("Choose another name, such as \"{}\"", self.free_name(name)))

@@ -1,7 +1,9 @@
 //! Which machine a person means.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use crate::{Error, ErrorKind, Library, Machine};
@@ -51,7 +53,7 @@ impl From<FindError> for Error {
 
 impl Library {
     /// The machine that is meant by `query`: its exact name, its UUID, the path of its bundle, or the beginning of one name or UUID only.
-    /// Upper and lower case count first, and then do not.
+    /// Upper and lower case count first, and then do not. How an accented letter is written in Unicode, as one character or two, does not.
     ///
     /// # Errors
     /// See [`FindError`], which turns into [`Error`].
@@ -71,15 +73,18 @@ impl Library {
                 return Ok(machine);
             }
         }
-        let folded = query.to_lowercase();
+        let composed_query = composed(query);
+        let (wanted, folded) = (composed_query.as_ref(), composed_query.to_lowercase());
+        let folded_name = |machine: &Machine| composed(&machine.name).to_lowercase();
         let uuid = Uuid::try_parse(query).ok();
         let uuid_text = |machine: &Machine| machine.uuid.map(|uuid| uuid.hyphenated().to_string()).unwrap_or_default();
-        let rules: [&dyn Fn(&Machine) -> bool; 5] = [
+        let rules: [&dyn Fn(&Machine) -> bool; 6] = [
             &|machine| machine.name == query,
+            &|machine| composed(&machine.name) == wanted,
             &|machine| uuid.is_some() && machine.uuid == uuid,
-            &|machine| machine.name.to_lowercase() == folded,
-            &|machine| !query.is_empty() && machine.name.starts_with(query),
-            &|machine| !query.is_empty() && (machine.name.to_lowercase().starts_with(&folded) || uuid_text(machine).starts_with(&folded)),
+            &|machine| folded_name(machine) == folded,
+            &|machine| !query.is_empty() && composed(&machine.name).starts_with(wanted),
+            &|machine| !query.is_empty() && (folded_name(machine).starts_with(&folded) || uuid_text(machine).starts_with(&folded)),
         ];
         for rule in rules {
             let mut meant: Vec<Machine> = machines.iter().filter(|machine| rule(machine)).cloned().collect();
@@ -93,6 +98,11 @@ impl Library {
     }
 }
 
+/// A name in Unicode's composed form (NFC): a Mac's file system and keyboards write accented letters differently from Linux's.
+pub(crate) fn composed(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() { Cow::Borrowed(name) } else { Cow::Owned(name.nfc().collect()) }
+}
+
 fn suggestions(folded: &str, machines: &[Machine]) -> Vec<String> {
     // The distance costs time quadratic in length.
     if folded.is_empty() || folded.len() > 64 {
@@ -101,7 +111,7 @@ fn suggestions(folded: &str, machines: &[Machine]) -> Vec<String> {
     let likeness = |name: &str| if name.contains(folded) { 1.0 } else { strsim::jaro_winkler(folded, name) };
     let mut alike: Vec<(f64, &str)> = machines
         .iter()
-        .map(|machine| (likeness(&machine.name.to_lowercase()), machine.name.as_str()))
+        .map(|machine| (likeness(&composed(&machine.name).to_lowercase()), machine.name.as_str()))
         .filter(|(likeness, _)| *likeness > 0.8)
         .collect();
     alike.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -9,6 +9,7 @@ use bundle::{Bundle, BundleLock, LockError, bundle_file_name};
 use supervisor_api::Places;
 use uuid::Uuid;
 
+use crate::find::composed;
 use crate::machine::Condition;
 use crate::{Error, ErrorKind, Machine, Result, files, scan, staging};
 
@@ -139,7 +140,7 @@ impl Library {
 
     pub(crate) fn name_is_free(&self, machines: &[Machine], name: &str) -> bool {
         let file = self.places.machines.join(bundle_file_name(name));
-        file.symlink_metadata().is_err() && !machines.iter().any(|machine| machine.name == name)
+        file.symlink_metadata().is_err() && !machines.iter().any(|machine| composed(&machine.name) == composed(name))
     }
 
     /// Refuses a name that is taken or none.

@@ -122,6 +122,22 @@ fn machines_are_found_by_name_uuid_path_and_beginning() {
 }
 
 #[test]
+fn accents_are_the_same_however_they_are_written() {
+    let (composed, decomposed) = ("Caf\u{e9} 7", "Cafe\u{301} 7");
+    for (made, asked) in [(composed, decomposed), (decomposed, composed)] {
+        let home = Home::new();
+        let machine = run(home.machine(made)).machine;
+        let find = |query: &str| home.library.find(query).map(|found| found.path);
+        assert_eq!(find(asked).unwrap(), machine.path);
+        assert_eq!(find(&asked.to_lowercase()).unwrap(), machine.path);
+        assert_eq!(find(asked.trim_end_matches(" 7")).unwrap(), machine.path);
+        // Nobody could tell the two apart.
+        let other = run(home.machine("Bar")).machine;
+        assert_eq!(home.library.rename(&other, asked).unwrap_err().kind(), ErrorKind::Exists);
+    }
+}
+
+#[test]
 fn a_held_lock_shows_as_busy() {
     let home = Home::new();
     let made = run(home.machine("Held"));

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
 use acceptance::guests::Guests;
-use acceptance::{Guest, Home, PATIENCE, eventually};
+use acceptance::{Guest, Home, PATIENCE, emulator, eventually};
 
 /// A machine that boots the usual guest, with further arguments to `viv create` and words for the kernel.
 fn machine<'h>(home: &'h Home, words: &str, arguments: &[&str]) -> Option<Guest<'h>> {
@@ -13,6 +13,51 @@ fn machine<'h>(home: &'h Home, words: &str, arguments: &[&str]) -> Option<Guest<
     let mut all = kernel.arguments("q35", words);
     all.extend(arguments.iter().map(|&argument| argument.to_owned()));
     Some(home.create("Demo", all))
+}
+
+/// Boards without PCI among them: what they are made with is what they have a place for.
+#[test]
+fn machines_of_every_kind_start_as_they_are_made() {
+    let boards = [
+        ("x86_64", "microvm"),
+        ("arm", "vexpress-a9"),
+        ("arm", "ast2600-evb"),
+        ("arm", "raspi2b"),
+        ("m68k", "virt"),
+        ("or1k", "or1k-sim"),
+        ("rx", "gdbsim-r5f562n7"),
+        ("avr", "mega"),
+        ("sh4", "r2d"),
+        ("sparc", "SS-5"),
+        ("xtensa", "sim"),
+    ];
+    for (architecture, board) in boards {
+        if emulator(architecture).is_none() {
+            continue;
+        }
+        let home = Home::new();
+        home.create("Demo", ["--arch", architecture, "--machine", board]);
+        home.ok(&["start", "Demo", "--wait", "--paused"]);
+        let status = home.json(&["status", "Demo"]);
+        assert_eq!(status["state"], "paused", "{board}: {status:#}");
+        home.ok(&["stop", "Demo", "--kill"]);
+    }
+}
+
+#[test]
+fn that_a_machine_is_emulated_is_said_once_at_its_start() {
+    if emulator(std::env::consts::ARCH).is_none() {
+        return;
+    }
+    let home = Home::new();
+    home.create("Demo", ["--no-disk"]);
+    let ran = home.viv(&["start", "Demo", "--wait", "--paused"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let accelerator = home.json(&["status", "Demo"])["accelerator"].clone();
+    let why = accelerator["why"].as_str().unwrap();
+    let emulated = usize::from(accelerator["name"] == "tcg");
+    assert_eq!(ran.stderr.matches(why).count(), emulated, "{ran:?}");
+    home.ok(&["stop", "Demo", "--kill"]);
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub async fn run(context: &Context, args: &Args) -> Result {
     };
     spinner.finish_and_clear();
     result.map_err(|failure| explain(failure, &machine))?;
+    if wait && !context.output.json && !context.output.quiet {
+        warn_if_emulated(context, &machine).await;
+    }
     if args.console {
         return console::attach(
             context,
@@ -81,6 +84,17 @@ async fn accept(context: &Context, machine: &Machine, options: StartOptions, spi
             StartMessage::Accepted | StartMessage::Running => return Ok(()),
             StartMessage::Failed(failure) => return Err(failure.into()),
         }
+    }
+}
+
+/// Says why a machine that asks for a hypervisor runs without one, which makes it slow.
+async fn warn_if_emulated(context: &Context, machine: &Machine) {
+    // That it runs is known; what cannot be asked now is in `viv status` later.
+    let Ok(status) = context.library.status(machine).await else { return };
+    if let Some(accelerator) = status.accelerator.filter(|accelerator| accelerator.name == "tcg")
+        && status.warnings.iter().any(|warning| warning.ends_with(&accelerator.why))
+    {
+        context.output.warning(accelerator.why);
     }
 }
 

@@ -59,7 +59,9 @@ fn print(output: &Output, status: &Status) -> Result {
         let read_only = if drive.read_only { ", read-only" } else { "" };
         facts.push(("Drive", Some(Cell::new(format!("{} ({}{read_only}): {medium}", drive.id, drive.interface)))));
     }
-    for warning in &status.warnings {
+    // Why it is emulated is said beside the accelerator.
+    let said = status.accelerator.as_ref().map(|accelerator| accelerator.why.as_str());
+    for warning in status.warnings.iter().filter(|warning| said.is_none_or(|said| !warning.ends_with(said))) {
         facts.push(("Warning", Some(Cell::new(warning).color(Color::Yellow))));
     }
     if let Some(last) = &status.last_run {

@@ -108,6 +108,7 @@ impl Shared {
             "supervisor_pid": self.pid.load(Ordering::SeqCst), "backend_pid": 11, "sandbox": { "complete": true, "landlock_abi": 6, "seccomp": true },
             "capabilities": { "request_stop": true, "kill": true, "pause": true, "reset": true, "disposable": true, "screenshot": true, "media": true },
             "options": { "disposable": false, "paused": false }, "started_at": 1_700_000_000, "adopted": false,
+            "warnings": ["QEMU.Hypervisor: /dev/kvm is not there"],
             "consoles": [{ "index": 0, "label": "serial 0" }], "displays": [{ "index": 0, "device": "virtio-vga" }], "drives": [],
         })
     }

@@ -24,6 +24,7 @@ fn a_running_machine_is_listed_and_its_status_shown() {
     for word in ["running", "tcg: /dev/kvm is not there", "Landlock 6", "process 10"] {
         assert!(text.contains(word), "{word}: {text}");
     }
+    assert_eq!(text.matches("/dev/kvm is not there").count(), 1, "{text}");
 }
 
 #[test]
