@@ -2,10 +2,12 @@
 //!
 //! - [`cli`]: the command line; each command's arguments are beside what it does, in [`commands`].
 //! - [`output`], [`progress`]: what is printed where. [`error`]: exit codes.
+//! - [`complete`]: what a shell completes.
 //! - [`console`], [`terminal`]: a serial port in the terminal.
 
 mod cli;
 mod commands;
+mod complete;
 mod console;
 mod context;
 mod describe;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    complete::answer_shell();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer_usage(&error),

@@ -1,5 +1,6 @@
 //! `viv clone`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::describe;
 use crate::error::Result;
@@ -15,6 +16,7 @@ Examples:
 Where the file system can share blocks between files (btrfs, XFS), a clone takes no time and no space. The machine must not run.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// The copy's name; otherwise the machine's with a number
     new_name: Option<String>,

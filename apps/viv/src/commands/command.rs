@@ -1,5 +1,6 @@
 //! `viv command`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::Result;
 use supervisor_api::launch;
@@ -15,6 +16,7 @@ For a running machine, the one that it was started with; otherwise the one that 
 while its supervisor runs it.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
 }
 

@@ -1,10 +1,10 @@
 //! `viv completions`.
 
-use crate::cli::Cli;
-use crate::error::Result;
+use crate::complete;
+use crate::error::{Failure, Result};
 use crate::output::Output;
-use clap::CommandFactory;
 use clap_complete::Shell;
+use machine::ErrorKind;
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
@@ -12,14 +12,15 @@ use clap_complete::Shell;
 Examples:
   viv completions bash > ~/.local/share/bash-completion/completions/viv
   viv completions zsh > ~/.zfunc/_viv
-  viv completions fish > ~/.config/fish/completions/viv.fish")]
+  viv completions fish > ~/.config/fish/completions/viv.fish
+
+They complete verbs, options and the names of your machines, and need viv on the PATH.")]
 pub struct Args {
     /// The shell
     shell: Shell,
 }
 
 pub fn run(args: &Args, output: Output) -> Result {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "viv", &mut script);
-    output.bytes(&script)
+    let failed = |error| Failure::new(ErrorKind::Unsupported, format!("There are no completions for {}", args.shell)).with_source(&error);
+    output.bytes(&complete::script(&args.shell.to_string()).map_err(failed)?)
 }

@@ -1,5 +1,6 @@
 //! `viv config`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::output::Cell;
@@ -38,6 +39,7 @@ enum Verb {
     /// Print a key's value, or every key with its value
     Get {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
         /// The key, such as System.MemorySize; a section prints as JSON
         key: Option<String>,
@@ -45,6 +47,7 @@ enum Verb {
     /// Give keys values
     Set {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
         /// Keys, each followed by its value
         #[arg(required = true, num_args = 2.., value_names = ["KEY", "VALUE"], allow_hyphen_values = true)]
@@ -53,6 +56,7 @@ enum Verb {
     /// Give keys the values they have in a new machine, or remove them
     Unset {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
         /// The keys
         #[arg(required = true, value_name = "KEY")]
@@ -61,6 +65,7 @@ enum Verb {
     /// Open the configuration in your editor, as UTM writes it; what is wrong afterwards is refused
     Edit {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
     },
     /// List the keys, what they hold and what they are for

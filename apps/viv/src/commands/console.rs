@@ -1,5 +1,6 @@
 //! `viv console`.
 
+use crate::complete::machines;
 use crate::console::{Attachment, Ended, Escape, Options};
 use crate::context::Context;
 use crate::error::{Failure, Kind, Result};
@@ -27,6 +28,7 @@ output until the machine ends. --until looks at what the guest prints after the 
 output counts, too.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// Which serial port, counted from 0; otherwise the first that a terminal can be attached to
     #[arg(long, short, value_name = "N")]

@@ -1,5 +1,6 @@
 //! `viv delete`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::describe::Listed;
 use crate::error::Result;
@@ -19,6 +20,7 @@ the list. The machine must not run."
 )]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// Not into the trash: nothing can bring it back
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! `viv drive`.
 
+use crate::complete::machines;
 use crate::context::{Context, absolute};
 use crate::error::{Failure, Result};
 use crate::output::{Cell, bytes};
@@ -36,6 +37,7 @@ enum Verb {
     #[command(visible_alias = "ls")]
     List {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
     },
     Add(Box<Add>),
@@ -80,6 +82,7 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// The drive: its number, its identifier, or the beginning of that
     drive: String,
@@ -98,6 +101,7 @@ Examples:
 )]
 struct Add {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// The size of a new disk; with --image, the size to enlarge the copy to
     #[arg(long, short)]

@@ -1,5 +1,6 @@
 //! `viv events`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::describe::Listed;
 use crate::error::{Failure, Result};
@@ -21,6 +22,7 @@ Examples:
 Ctrl-C ends it.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! `viv export`.
 
+use crate::complete::machines;
 use crate::context::{Context, absolute, has_extension};
 use crate::error::Result;
 use crate::progress;
@@ -17,6 +18,7 @@ Examples:
 UTM on a Mac opens both. The machine must not run.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// Where to: a folder to put it in, or the name of a .utm folder or .zip file to make
     #[arg(default_value = ".")]

@@ -1,5 +1,6 @@
 //! `viv logs`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::output::Output;
@@ -30,6 +31,7 @@ Examples:
 The logs are of the present run, or of the last one.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// Only this log: backend, supervisor, serial, or another that there is
     #[arg(long, short)]

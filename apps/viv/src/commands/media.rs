@@ -1,5 +1,6 @@
 //! `viv media`.
 
+use crate::complete::machines;
 use crate::context::{Context, absolute};
 use crate::error::{Failure, Kind, Result};
 use crate::output::Cell;
@@ -31,12 +32,14 @@ enum Verb {
     #[command(visible_alias = "ls")]
     List {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
     },
     /// Put an image into a removable drive, in place of what is there
     #[command(allow_missing_positional = true)]
     Insert {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
         /// The drive: its number or identifier; may be left out where there is one only
         drive: Option<String>,
@@ -49,6 +52,7 @@ enum Verb {
     /// Take the medium out of a removable drive
     Eject {
         /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
         machine: String,
         /// The drive: its number or identifier; may be left out where there is one only
         drive: Option<String>,

@@ -1,5 +1,6 @@
 //! `viv move`.
 
+use crate::complete::machines;
 use crate::context::{Context, absolute};
 use crate::describe::Listed;
 use crate::error::Result;
@@ -18,6 +19,7 @@ The machine must not run. Between file systems the copy is complete before the o
 )]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// The folder to put the bundle into
     folder: PathBuf,

@@ -1,5 +1,6 @@
 //! `viv pause`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::Result;
 
@@ -12,6 +13,7 @@ Examples:
 `viv resume` lets it go on. The guest does not notice, except that its clock stands still.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
 }
 

@@ -1,5 +1,6 @@
 //! `viv rename`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::describe::Listed;
 use crate::error::Result;
@@ -13,6 +14,7 @@ Examples:
 The bundle is renamed with it, unless it lies outside the library's folder. The machine must not run.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// Its new name
     new_name: String,

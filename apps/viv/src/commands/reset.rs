@@ -1,5 +1,6 @@
 //! `viv reset`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::Result;
 
@@ -12,6 +13,7 @@ Examples:
 What the guest has not written to its disks is lost. `viv restart` shuts it down first.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
 }
 

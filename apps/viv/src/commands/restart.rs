@@ -1,6 +1,7 @@
 //! `viv restart`.
 
 use crate::commands::stop::{How, explain, refuse_stopped};
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::Result;
 use crate::progress;
@@ -15,6 +16,7 @@ Examples:
 Changes to its configuration take effect. `viv reset` presses the reset button instead.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     #[command(flatten)]
     how: How,

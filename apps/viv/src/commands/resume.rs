@@ -1,5 +1,6 @@
 //! `viv resume`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::Result;
 
@@ -10,6 +11,7 @@ Examples:
   viv resume Debian")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
 }
 

@@ -1,5 +1,6 @@
 //! `viv screenshot`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::{Failure, Result};
 use crate::output::now_for_file_name;
@@ -17,6 +18,7 @@ Examples:
   viv screenshot Debian - | feh -")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// The file, which is replaced; `-` is standard output [default: MACHINE-DATE.png]
     file: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! `viv share`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::Cell;
@@ -24,6 +25,7 @@ The guest gets into that folder and nowhere else; links in it lead nowhere outsi
 that is shared over WebDAV, which waits for the desktop app, can be changed at any time.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// The folder to share, in place of the one that was
     folder: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `viv start`.
 
 use crate::commands::console;
+use crate::complete::machines;
 use crate::console::Escape;
 use crate::context::Context;
 use crate::error::{Failure, Result};
@@ -23,6 +24,7 @@ Examples:
 The machine runs on when the terminal is closed.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     /// Return only when the machine runs, and fail where it does not get so far
     #[arg(long, short)]

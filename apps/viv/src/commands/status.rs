@@ -1,5 +1,6 @@
 //! `viv status`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::describe::backend;
 use crate::error::Result;
@@ -17,6 +18,7 @@ Examples:
 A machine whose supervisor was killed is given a new one. For a stopped machine, how its last run ended is shown.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
 }
 

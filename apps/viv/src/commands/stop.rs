@@ -1,5 +1,6 @@
 //! `viv stop`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::error::{Failure, Kind, Result};
 use crate::progress;
@@ -24,6 +25,7 @@ Examples:
 A guest can ignore the power button; then this fails with exit code 1 and the machine runs on.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
     #[command(flatten)]
     how: How,

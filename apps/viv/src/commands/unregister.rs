@@ -1,5 +1,6 @@
 //! `viv unregister`.
 
+use crate::complete::machines;
 use crate::context::Context;
 use crate::describe::Listed;
 use crate::error::Result;
@@ -12,6 +13,7 @@ Examples:
   viv unregister Debian                           forgets it again")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
+    #[arg(add = machines())]
     machine: String,
 }
 

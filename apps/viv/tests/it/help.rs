@@ -1,6 +1,6 @@
 //! What is said to somebody who does not know the command yet.
 
-use crate::home::Home;
+use crate::home::{Home, Ran};
 use std::process::Stdio;
 
 #[test]
@@ -75,8 +75,31 @@ fn completions_come_for_every_shell() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = home.ok(&["completions", shell]);
-        assert!(script.contains("screenshot"), "{shell}");
+        assert!(script.contains("VIV_COMPLETE"), "{shell}");
     }
+}
+
+/// What a shell is answered that asks for what comes after these words.
+fn completed(home: &Home, shell: &str, words: &[&str]) -> String {
+    let mut command = home.command();
+    command.env("VIV_COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string()).env("_CLAP_IFS", "\u{b}");
+    Ran::from(command.arg("--").args(words).output().unwrap()).stdout
+}
+
+#[test]
+fn machines_are_completed_by_name() {
+    let home = Home::new();
+    for name in ["Debian", "Debian 2", "Windows"] {
+        home.ok(&["create", name, "--no-disk"]);
+    }
+    assert_eq!(completed(&home, "bash", &["viv", "start", "Deb"]), "Debian\u{b}Debian\\ 2");
+    assert_eq!(completed(&home, "bash", &["viv", "config", "get", "Debian\\ "]), "Debian\\ 2");
+    for shell in ["zsh", "fish"] {
+        let answer = completed(&home, shell, &["viv", "stop", "W"]);
+        assert_eq!(answer.trim(), "Windows", "{shell}");
+    }
+    assert!(completed(&home, "bash", &["viv", "scr"]).contains("screenshot"));
+    assert!(completed(&home, "bash", &["viv", "create", "--firmware", ""]).contains("uefi"));
 }
 
 #[test]
