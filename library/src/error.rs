@@ -101,16 +101,9 @@ impl Error {
         &self.problems
     }
 
-    /// The message and those of its sources, joined with colons.
+    /// The message and those of its sources, as [`machine::chain`] joins them.
     pub fn chain(&self) -> String {
-        let mut text = self.message.clone();
-        let mut next = std::error::Error::source(self);
-        while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            next = source.source();
-        }
-        text
+        machine::chain(self)
     }
 
     pub(crate) fn cancelled() -> Self {

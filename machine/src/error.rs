@@ -71,16 +71,9 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// The message and those of its sources, joined with colons.
+    /// The message and those of its sources, as [`chain`] joins them.
     pub fn chain(&self) -> String {
-        let mut text = self.message.clone();
-        let mut next = std::error::Error::source(self);
-        while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            next = source.source();
-        }
-        text
+        chain(self)
     }
 }
 
@@ -96,8 +89,39 @@ impl std::error::Error for Error {
     }
 }
 
+/// An error's message and those of its sources, joined with colons. A source that its error repeats is said once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = source.source();
+    }
+    text
+}
+
 impl From<WrongState> for Error {
     fn from(wrong: WrongState) -> Self {
         Self::new(ErrorKind::WrongState, wrong.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_layer_is_heard_once() {
+        let error = |message: &str| Error::new(ErrorKind::File, message);
+        let refused = || std::io::Error::other("refused");
+        assert_eq!(
+            error("Cannot start").with_source(error("cannot open a").with_source(refused())).chain(),
+            "Cannot start: cannot open a: refused"
+        );
+        assert_eq!(error("Cannot open a: refused").with_source(refused()).chain(), "Cannot open a: refused");
     }
 }

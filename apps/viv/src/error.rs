@@ -139,7 +139,7 @@ impl Failure {
     /// What the layer below said.
     #[must_use]
     pub fn with_source(mut self, source: &(dyn std::error::Error + 'static)) -> Self {
-        self.details = Some(chain(source));
+        self.details = Some(machine::chain(source));
         self
     }
 
@@ -165,21 +165,6 @@ impl Failure {
     pub fn io(attempt: impl Into<String>, error: &io::Error) -> Self {
         Self::new(ErrorKind::File, attempt).with_source(error)
     }
-}
-
-/// An error's message and those of its sources, joined with colons. A source that its error repeats is said once.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let said = source.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = source.source();
-    }
-    text
 }
 
 impl From<library::ErrorKind> for Kind {

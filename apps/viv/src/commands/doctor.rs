@@ -1,6 +1,6 @@
 //! `viv doctor`.
 
-use crate::error::{Failure, Kind, Result, chain};
+use crate::error::{Failure, Kind, Result};
 use crate::output::{Mark, Output, count};
 use rustix::fs::{Access, access};
 use std::env;
@@ -26,7 +26,7 @@ pub async fn run(_: &Args, output: Output) -> Result {
         Err(error) => findings.push(Finding {
             subject: "supervisor".to_owned(),
             level: FindingLevel::Error,
-            message: chain(&error),
+            message: machine::chain(&error),
             fix: Some("install vivarium-supervisor beside viv, or set VIVARIUM_SUPERVISOR to its path".to_owned()),
         }),
     }
