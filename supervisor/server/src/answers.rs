@@ -35,7 +35,7 @@ async fn command_line(bundle: &Path) -> Result<CommandLine> {
     let bundle = bundle.canonicalize().map_err(failed)?;
     let places = places()?;
     let id = bundle::bundle_id(&bundle).map_err(failed)?;
-    let setup = run::setup(&bundle, &id, &places, &places.runtime_of(&id))?;
+    let setup = run::setup(run::open(&bundle)?, &id, &places, &places.runtime_of(&id))?;
     let plan = setup.plan(Options::default(), false, &|_| {}).await?;
     Ok(shown(&plan))
 }

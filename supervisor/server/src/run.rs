@@ -112,10 +112,11 @@ impl Supervisor {
         let prepared = async {
             let lock = self.lock_bundle()?;
             self.clean();
-            let notes = bring_over(&self.bundle, &self.registry())?;
+            let mut opened = open(&self.bundle)?;
+            let notes = bring_over(&mut opened, &self.registry())?;
             logs::rotate(&self.logs()).map_err(|error| file("make room for logs in", &self.logs(), error))?;
             let progress = report.clone();
-            let (setup, supervision) = self.describe(lock)?;
+            let (setup, supervision) = self.describe(opened, lock)?;
             let suspended = setup.entry.suspended;
             let machine = QemuMachine::new(
                 setup,
@@ -163,7 +164,7 @@ impl Supervisor {
                 Ok(_) => return Err(Error::new(ErrorKind::WrongState, "The machine is not running")),
                 Err(error) => return Err(Error::new(ErrorKind::File, error.to_string())),
             };
-            let (setup, supervision) = self.describe(lock)?;
+            let (setup, supervision) = self.describe(open(&self.bundle)?, lock)?;
             let (machine, record) = QemuMachine::adopt(setup, supervision).await?;
             let events = machine.events();
             let _ = std::fs::remove_file(self.runtime.api_socket());
@@ -210,8 +211,8 @@ impl Supervisor {
         Registry::new(self.places.registry())
     }
 
-    fn describe(&self, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
-        let setup = setup(&self.bundle, &self.id, &self.places, &self.runtime)?;
+    fn describe(&self, opened: Bundle, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
+        let setup = setup(opened, &self.id, &self.places, &self.runtime)?;
         let launcher = sandbox::find_launcher().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
         let record = self.runtime.backend_record();
         Ok((setup, Supervision { launcher, landlock: self.settings.landlock, record, lock }))
@@ -336,9 +337,7 @@ fn scratch(places: &Places, id: &str) -> PathBuf {
 
 /// Brings a bundle of UTM before 4.0 into the present form: what a run leaves in `Data/` would stand in the way of `Images/` becoming it.
 /// Whoever calls holds the bundle's lock. Returns what a person should know about it.
-fn bring_over(bundle: &Path, registry: &Registry) -> Result<Vec<String>> {
-    // What cannot be opened is said by whoever needs it.
-    let Ok(mut opened) = Bundle::open(bundle) else { return Ok(Vec::new()) };
+fn bring_over(opened: &mut Bundle, registry: &Registry) -> Result<Vec<String>> {
     if opened.origin() != Origin::V4 {
         opened.save().map_err(|error| {
             Error::new(ErrorKind::File, "The machine is of an old format, and its bundle cannot be brought over")
@@ -346,7 +345,7 @@ fn bring_over(bundle: &Path, registry: &Registry) -> Result<Vec<String>> {
                 .with_hint("import it: `viv import` takes a copy")
         })?;
     }
-    match legacy::hand_over_view_state(bundle, registry, opened.configuration.uuid()) {
+    match legacy::hand_over_view_state(opened.path(), registry, opened.configuration.uuid()) {
         Ok(state) => Ok(state.map(|state| state.notes()).unwrap_or_default()),
         Err(error) => {
             tracing::warn!(%error, "Cannot take over how the machine's windows were");
@@ -355,19 +354,27 @@ fn bring_over(bundle: &Path, registry: &Registry) -> Result<Vec<String>> {
     }
 }
 
-/// What the backend needs to know of a bundle.
+/// Opens a bundle.
 ///
 /// # Errors
-/// A bundle that cannot be read, or of a kind that this computer cannot run.
-pub fn setup(bundle: &Path, id: &str, places: &Places, runtime: &Runtime) -> Result<Setup> {
-    let opened = Bundle::open(bundle).map_err(|error| {
+/// One that cannot be read.
+pub fn open(bundle: &Path) -> Result<Bundle> {
+    Bundle::open(bundle).map_err(|error| {
         let failed = Error::new(ErrorKind::Configuration, error.to_string());
         match std::error::Error::source(&error) {
             Some(source) => failed.with_source(source.to_string()),
             None => failed,
         }
         .with_hint("`viv inspect` names every problem")
-    })?;
+    })
+}
+
+/// What the backend needs to know of a bundle.
+///
+/// # Errors
+/// A bundle of a kind that this computer cannot run; a registry that cannot be read.
+pub fn setup(opened: Bundle, id: &str, places: &Places, runtime: &Runtime) -> Result<Setup> {
+    let bundle = opened.path().to_path_buf();
     let Configuration::Qemu(configuration) = opened.configuration else {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -382,7 +389,7 @@ pub fn setup(bundle: &Path, id: &str, places: &Places, runtime: &Runtime) -> Res
         tracing::warn!("{}: {}", problem.key_path, problem.message);
     }
     Ok(Setup {
-        bundle: bundle.to_path_buf(),
+        bundle,
         configuration,
         entry,
         runtime: runtime.backend(),
@@ -448,10 +455,10 @@ mod tests {
             <key>SharedDirectoryPath</key><string>/etc</string></dict></plist>";
         std::fs::write(bundle.join("view.plist"), windows).unwrap();
         let registry = Registry::new(folder.path().join("registry"));
-        let notes = bring_over(&bundle, &registry).unwrap().join("\n");
+        let notes = bring_over(&mut open(&bundle).unwrap(), &registry).unwrap().join("\n");
         assert!(notes.contains("/etc") && notes.contains("suspended"), "{notes}");
         assert!(bundle.join("Data/efi_vars.fd").is_file() && !bundle.join("Images").exists());
-        let opened = Bundle::open(&bundle).unwrap();
+        let opened = open(&bundle).unwrap();
         assert_eq!(opened.origin(), Origin::V4);
         let (entry, _) = registry.read(opened.configuration.uuid()).unwrap();
         assert!(entry.suspended && entry.window_settings["0"].scale == 1.5);
@@ -459,7 +466,6 @@ mod tests {
         assert!(entry.shared_directories.is_empty());
         assert_eq!(std::fs::read_to_string(bundle.join("view.plist.migrated")).unwrap(), windows);
         assert!(!bundle.join("view.plist").exists());
-        assert_eq!(bring_over(&bundle, &registry).unwrap(), Vec::<String>::new());
-        assert!(bring_over(folder.path(), &registry).is_ok());
+        assert_eq!(bring_over(&mut open(&bundle).unwrap(), &registry).unwrap(), Vec::<String>::new());
     }
 }
