@@ -1,11 +1,12 @@
 //! A bundle as a directory: opened, saved atomically, created whole.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::beneath::{self, FileError};
+use beneath::{Access, FileError, Folder};
+
 use crate::configuration::{Configuration, Origin};
 use crate::file_name::FileName;
 use crate::lock::{BundleLock, LockError};
@@ -127,7 +128,8 @@ impl Bundle {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::NotABundle(path)),
             Err(source) => return Err(OpenError::Io { path, source }),
         }
-        let (bytes, metadata) = match beneath::read(&path, Path::new(CONFIGURATION_FILE), tree::MAX_BYTES) {
+        let folder = Folder::open(&path).map_err(failed)?;
+        let (bytes, metadata) = match folder.read(Path::new(CONFIGURATION_FILE), tree::MAX_BYTES) {
             Ok(read) => read,
             Err(error) if error.is_not_found() => return Err(OpenError::NoConfiguration(path)),
             Err(error) => return Err(error.into()),
@@ -226,7 +228,7 @@ impl Bundle {
     /// Where the file `name` is, or would be created: in `Data/`, or in `Images/` of a bundle that still has its files there.
     ///
     /// Refused are symbolic links that lead out of the bundle or to nothing, and everything but regular files. Whoever may change the bundle may change
-    /// that afterwards; the machine's sandbox is the second wall.
+    /// that afterwards: a machine's files are opened with [`open_data`].
     pub fn data_path(&self, name: &FileName) -> Result<PathBuf, FileError> {
         data_path(&self.path, name)
     }
@@ -265,13 +267,28 @@ impl Bundle {
 
 /// [`Bundle::data_path`] for a bundle that is not open.
 pub fn data_path(bundle: &Path, name: &FileName) -> Result<PathBuf, FileError> {
-    for folder in [DATA_FOLDER, LEGACY_DATA_FOLDER] {
-        let relative = Path::new(folder).join(name);
-        if beneath::is_file(bundle, &relative)? {
+    let folder = Folder::open(bundle).map_err(|source| FileError::Io { path: bundle.to_owned(), source })?;
+    for data in [DATA_FOLDER, LEGACY_DATA_FOLDER] {
+        let relative = Path::new(data).join(name);
+        if folder.has_file(&relative)? {
             return Ok(bundle.join(relative));
         }
     }
     Ok(bundle.join(DATA_FOLDER).join(name))
+}
+
+/// Opens the file `name` of the bundle; `None` where there is none. Refuses what [`Bundle::data_path`] refuses; what it gives stays the same
+/// file whatever happens to its name.
+pub fn open_data(bundle: &Folder, name: &FileName, access: Access) -> Result<Option<(PathBuf, File)>, FileError> {
+    for data in [DATA_FOLDER, LEGACY_DATA_FOLDER] {
+        let relative = Path::new(data).join(name);
+        match bundle.file(&relative, access) {
+            Ok(file) => return Ok(Some((bundle.path().join(relative), file))),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// The file name of the bundle of a machine that is called `name`: UTM's rule, and beyond it never hidden and never too long for a file system.

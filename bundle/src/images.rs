@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use beneath::{FileError, Folder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::beneath::{self, FileError};
 use crate::bundle_directory::OWN_FOLDER;
 use crate::file_name::FileName;
 use crate::{atomic, problem::printable};
@@ -55,7 +55,8 @@ impl Images {
     /// Reads the record of the bundle at `bundle`; where there is none, it is empty.
     pub fn read(bundle: &Path) -> Result<Self, ImagesError> {
         let relative = Path::new(OWN_FOLDER).join(IMAGES_FILE);
-        match beneath::read(bundle, &relative, MAX_BYTES) {
+        let folder = Folder::open(bundle).map_err(|source| FileError::Io { path: bundle.to_owned(), source })?;
+        match folder.read(&relative, MAX_BYTES) {
             Ok((bytes, _)) => serde_json::from_slice(&bytes).map_err(|source| ImagesError::Damaged { path: bundle.join(relative), source }),
             Err(error) if error.is_not_found() => Ok(Self::default()),
             Err(error) => Err(error.into()),

@@ -6,7 +6,6 @@
 pub mod apple;
 mod architecture;
 mod atomic;
-mod beneath;
 mod bundle_directory;
 mod configuration;
 mod fields;
@@ -29,7 +28,7 @@ pub use architecture::Architecture;
 pub use beneath::FileError;
 pub use bundle_directory::{
     BUNDLE_EXTENSION, Bundle, CONFIGURATION_FILE, DATA_FOLDER, DEBUG_LOG_FILE, EFI_VARIABLES_FILE, LEGACY_DATA_FOLDER, OWN_FOLDER,
-    OpenError, SCREENSHOT_FILE, SaveError, TPM_FILE, bundle_file_name, data_path,
+    OpenError, SCREENSHOT_FILE, SaveError, TPM_FILE, bundle_file_name, data_path, open_data,
 };
 pub use configuration::{CONFIGURATION_VERSION, Configuration, Loaded, Origin};
 pub use fields::Data;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bundle::{Bundle, FileName, Images};
 use disk_image::{Chain, Convert, Create, Format, QemuImg, QemuImgError};
@@ -71,7 +71,7 @@ async fn place_copy(source: &Path, target: &Path, format: Format, job: &Job) -> 
     let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let top = chain.top();
     let allocated: u64 = chain.files().map(files::allocated).sum();
-    if top.format.driver() == format.driver() && top.files.is_empty() {
+    if top.format.driver() == format.driver() && top.others().next().is_none() {
         if fs::metadata(source).is_ok() {
             files::ensure_space(folder(target), allocated)?;
         }
@@ -90,14 +90,12 @@ async fn place_copy(source: &Path, target: &Path, format: Format, job: &Job) -> 
 pub(crate) fn foreign(source: &Path) -> Result<Chain> {
     let source = files::absolute(source);
     let failed = |error| Error::io(format!("Cannot open {}", source.display()), error);
-    let file = File::open(&source).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
+    if !fs::metadata(&source).map_err(failed)?.is_file() {
         return Err(Error::new(ErrorKind::Invalid, format!("Not a disk image: {}", source.display())));
     }
-    let format = disk_image::probe(&file).map_err(failed)?;
-    let chain = Chain::resolve(&source, format, folder(&source)).map_err(|error| unusable(&source, error))?;
-    let foreign_part = |path: &PathBuf| !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
-    if chain.layers().count() > 1 || chain.layers().any(|layer| layer.files.iter().any(foreign_part)) {
+    let chain = Chain::resolve(&source, None, folder(&source)).map_err(|error| unusable(&source, error))?;
+    let foreign_part = |path: &Path| !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
+    if chain.layers().count() > 1 || chain.layers().any(|layer| layer.others().any(foreign_part)) {
         let message = format!("The image is built on other files, which are not taken in with it: {}", source.display());
         return Err(Error::new(ErrorKind::Unsupported, message)
             .with_hint("If you trust where it comes from, make it one file with `qemu-img convert -O qcow2` and use the result"));
@@ -136,12 +134,8 @@ pub(crate) async fn enlarge(chain: &Chain, size: u64, job: &Job) -> Result<()> {
 pub(crate) fn of_bundle(bundle: &Bundle, name: &FileName) -> Result<Chain> {
     let path = bundle.data_path(name).map_err(|error| Error::new(ErrorKind::Io, "Cannot use the image").with_source(error))?;
     let images = Images::read(bundle.path()).map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?;
-    let format = match images.format(name) {
-        Some(recorded) => recorded.parse::<Format>().map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?,
-        None => File::open(&path)
-            .and_then(|file| disk_image::probe(&file))
-            .map_err(|error| Error::io(format!("Cannot open {}", path.display()), error))?,
-    };
+    let recorded = images.format(name).map(str::parse::<Format>).transpose();
+    let format = recorded.map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?;
     Chain::resolve(&path, format, bundle.path()).map_err(|error| unusable(&path, error))
 }
 

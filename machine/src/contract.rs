@@ -3,6 +3,7 @@
 use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, Result, Screenshot, State};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -105,9 +106,24 @@ pub struct CommandLine {
     pub arguments: Vec<String>,
     /// The whole, quoted for a shell, an option a line.
     pub shell: String,
+    /// Files that it gets as open descriptors, with the names that its arguments give them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<HandedFile>,
     /// What is noteworthy about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// A file that a program gets as an open descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HandedFile {
+    /// Number of the descriptor.
+    pub descriptor: i32,
+    /// What the arguments call it.
+    pub name: String,
+    /// The file.
+    #[schema(value_type = String)]
+    pub path: PathBuf,
 }
 
 /// Which machine it is.

@@ -24,7 +24,7 @@ pub mod conformance;
 pub mod fake;
 
 pub use contract::{
-    Accelerator, Backend, BackendKind, Capabilities, CommandLine, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine,
+    Accelerator, Backend, BackendKind, Capabilities, CommandLine, HandedFile, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine,
 };
 pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, Screenshot};
 pub use error::{Error, ErrorKind, Result, chain};

@@ -10,7 +10,7 @@ use bundle::qemu::{Configuration, Display, Drive, DriveInterface, ImageType, Net
 use bundle::{Architecture, Problem, tables};
 use machine::{BootNeed, Catalog, Error, ErrorKind, Named, Offer, Result, UefiOffer};
 
-use crate::command_line::{self, Image, Options, Paths, Place, Request};
+use crate::command_line::{self, Image, Options, Paths, Request};
 use crate::facts::{self, Board, Decision, Emulator, Host};
 use crate::firmware::{self, Need};
 use crate::machine::missing;
@@ -179,7 +179,7 @@ impl Bench<'_> {
 
     fn complaints(&self, configuration: &Configuration, key: &str) -> Vec<Problem> {
         // Nothing is opened: the image only has to have a size that every kind of drive takes.
-        let image = Image { virtual_size: Some(1 << 30), ..Image::single("/disk", "raw", Place::Bundle) };
+        let image = Image { virtual_size: Some(1 << 30), ..Image::single("/disk", "raw") };
         let images = BTreeMap::from([(DRIVE.to_owned(), image)]);
         let request = Request {
             configuration,

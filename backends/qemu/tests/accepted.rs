@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use backend_qemu::command_line::{self, Access, CommandLine, Image, Options, Paths, Place, Preparation, Request, Source};
+use backend_qemu::command_line::{self, Access, CommandLine, Image, Options, Paths, Preparation, Request, Source};
 use backend_qemu::facts::{self, Board, Decision, Emulator, Host};
 use backend_qemu::firmware::Catalogue;
 use bundle::qemu::{
@@ -93,6 +93,13 @@ async fn default_machines_are_accepted() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where an image is.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Inside,
+    Outside,
+}
+
 /// A PC with firmware, TPM, drives of all kinds from inside and outside, and every kind of port, kept or thrown away.
 #[tokio::test]
 async fn a_machine_with_everything_is_accepted() -> anyhow::Result<()> {
@@ -127,11 +134,11 @@ async fn a_machine_with_everything_is_accepted() -> anyhow::Result<()> {
         let mut images = BTreeMap::new();
         let mut add = |identifier: &str, image_type, interface, place: Option<Place>| -> anyhow::Result<()> {
             let name = format!("{identifier}.img");
-            let inside = place == Some(Place::Bundle);
-            if let Some(place) = place {
+            let inside = place == Some(Place::Inside);
+            if place.is_some() {
                 let path = if inside { paths.data.join(&name) } else { root.join(&name) };
                 std::fs::File::create(&path)?.set_len(16 << 20)?;
-                let image = Image { virtual_size: Some(16 << 20), ..Image::single(path, "raw", place) };
+                let image = Image { virtual_size: Some(16 << 20), ..Image::single(path, "raw") };
                 images.insert(identifier.to_owned(), image);
             }
             configuration.drives.push(Drive {
@@ -143,13 +150,13 @@ async fn a_machine_with_everything_is_accepted() -> anyhow::Result<()> {
             });
             Ok(())
         };
-        add("01234567-89AB-4CDE-8F01-23456789ABCD", ImageType::Disk, DriveInterface::Nvme, Some(Place::Bundle))?;
-        add("virtio", ImageType::Disk, DriveInterface::VirtIo, Some(Place::Bundle))?;
-        add("outside", ImageType::Disk, DriveInterface::Usb, Some(Place::External))?;
+        add("01234567-89AB-4CDE-8F01-23456789ABCD", ImageType::Disk, DriveInterface::Nvme, Some(Place::Inside))?;
+        add("virtio", ImageType::Disk, DriveInterface::VirtIo, Some(Place::Inside))?;
+        add("outside", ImageType::Disk, DriveInterface::Usb, Some(Place::Outside))?;
         add("stick", ImageType::Disk, DriveInterface::Usb, None)?;
-        add("iso", ImageType::Cd, DriveInterface::Ide, Some(Place::External))?;
+        add("iso", ImageType::Cd, DriveInterface::Ide, Some(Place::Outside))?;
         add("tray", ImageType::Cd, DriveInterface::Usb, None)?;
-        add("scsi", ImageType::Cd, DriveInterface::Scsi, Some(Place::Bundle))?;
+        add("scsi", ImageType::Cd, DriveInterface::Scsi, Some(Place::Inside))?;
         add("floppy", ImageType::Disk, DriveInterface::Floppy, None)?;
         let accelerator = Decision::tcg("a test");
         let board = Board::find(&emulator, command_line::probe(&configuration, &emulator, &accelerator), Some(&cache)).await?;
@@ -210,7 +217,7 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
             identifier: identifier.to_owned(),
             ..Drive::default()
         });
-        images.insert(identifier.to_owned(), Image::single(paths.data.join(&name), "raw", Place::Bundle));
+        images.insert(identifier.to_owned(), Image::single(paths.data.join(&name), "raw"));
     }
     let host = Host { threads: 2, cores: 1, memory: 8192, firmware: Catalogue::read(), ..Host::default() };
     let accelerator = Decision::tcg("a test");
@@ -290,7 +297,12 @@ async fn reaches_prelaunch(line: &CommandLine) -> anyhow::Result<()> {
                 let helper = line.helpers.iter().find(|other| other.kind == *helper).context("a link without its helper")?;
                 let (ours, theirs) = UnixStream::pair()?;
                 let number = helper.link.context("a helper without its link")?;
-                helpers.push(start(&helper.program, &helper.arguments, &helper.working_directory, vec![(theirs.into(), number)])?);
+                let mut handed: Vec<(OwnedFd, i32)> = vec![(theirs.into(), number)];
+                for descriptor in &helper.descriptors {
+                    let Source::File { path, .. } = &descriptor.source else { bail!("a helper gets files") };
+                    handed.push((std::fs::File::options().read(true).write(true).open(path)?.into(), descriptor.fd));
+                }
+                helpers.push(start(&helper.program, &helper.arguments, &helper.working_directory, handed)?);
                 ours.into()
             }
             Source::Tap { .. } => bail!("a tap needs a bridge"),

@@ -10,7 +10,7 @@ use bundle::qemu::{
 use insta::assert_snapshot;
 use synthetic::{Case, board, q35};
 
-use backend_qemu::command_line::{Layer, Place};
+use backend_qemu::command_line::Layer;
 use backend_qemu::facts::{BusKind, Decision};
 
 const DISK: &str = "B5B5B5B5-0000-4000-8000-000000000001";
@@ -160,13 +160,9 @@ fn a_chain_is_opened_explicitly() {
     let mut case = bare();
     case.drive(DISK, ImageType::Disk, DriveInterface::VirtIo, "qcow2");
     if let Some(image) = case.images.get_mut(DISK) {
-        let layer = |name: &str, driver: &str| Layer {
-            path: format!("/machine.utm/Data/{name}").into(),
-            driver: driver.into(),
-            place: Place::Bundle,
-            block_device: false,
-        };
-        image.layers.extend([layer("middle.qcow2", "qcow2"), layer("base.img", "raw")]);
+        let layer = |name: &str, driver: &str| Layer::file(format!("/machine.utm/Data/{name}"), driver);
+        let split = Layer { data_file: Some("/machine.utm/Data/middle.raw".into()), ..layer("middle.qcow2", "qcow2") };
+        image.layers.extend([split, layer("base.img", "raw")]);
     }
     assert_snapshot!(case.text());
 }

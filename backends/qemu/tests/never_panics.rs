@@ -4,7 +4,7 @@ mod synthetic;
 
 use std::collections::BTreeSet;
 
-use backend_qemu::command_line::{Image, Options, Place, Source};
+use backend_qemu::command_line::{Image, Options, Source};
 use backend_qemu::facts::{BusKind, Decision};
 use bundle::Architecture;
 use bundle::qemu::{
@@ -46,8 +46,7 @@ prop_compose! {
         medium in any::<bool>(),
         driver in select(vec!["raw", "qcow2", "nonsense"]),
     ) -> (Drive, Option<Image>) {
-        let place = if name.is_some() { Place::Bundle } else { Place::External };
-        let image = medium.then(|| Image::single("/images/a, b.img", driver, place));
+        let image = medium.then(|| Image::single("/images/a, b.img", driver));
         (Drive { image_type, interface, interface_version, identifier, image_name: name, read_only, ..Drive::default() }, image)
     }
 }
@@ -181,11 +180,14 @@ proptest! {
                 for descriptor in &line.descriptors {
                     let fd = format!("fd={}", descriptor.fd);
                     let string = format!("addr.str={}", descriptor.fd);
-                    prop_assert!(argv.iter().any(|word| word.split(',').any(|part| part == fd || part == string)), "{} is not used", fd);
-                    // A file from outside is never named.
+                    let path = format!("/proc/self/fd/{}", descriptor.fd);
+                    let is_it = |part: &str| part == fd || part == string || part == path;
+                    prop_assert!(argv.iter().any(|word| word.split(',').any(is_it)), "{} is not used", fd);
+                    // What is handed over is never named.
                     if let Source::File { path, .. } = &descriptor.source {
                         let path = path.to_string_lossy();
                         prop_assert!(!line.files.iter().any(|file| file.path.to_string_lossy() == path));
+                        prop_assert!(!argv.iter().any(|word| word.contains(path.as_ref())));
                     }
                 }
                 // Node names are unique and short enough for QEMU.

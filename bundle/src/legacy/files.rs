@@ -18,12 +18,13 @@ use std::fs::{self, FileType};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use beneath::Folder;
 use plist::{Dictionary, Value};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::VIEW_STATE_FILE;
-use crate::{FileName, beneath, tree};
+use crate::{FileName, tree};
 
 /// How many free names are tried.
 const FREE_NAMES: u32 = 1000;
@@ -95,7 +96,7 @@ fn move_images(images: &Path, data: &Path) -> io::Result<()> {
 /// The configuration that is about to be replaced, if it is a legacy one. Whatever is wrong with the file is for its reader to say; without it
 /// the icon stays where it is, and nothing is lost.
 fn legacy_configuration(bundle_dir: &Path) -> Option<(Vec<u8>, Dictionary)> {
-    let (bytes, _) = beneath::read(bundle_dir, Path::new("config.plist"), tree::MAX_BYTES).ok()?;
+    let (bytes, _) = Folder::open(bundle_dir).ok()?.read(Path::new("config.plist"), tree::MAX_BYTES).ok()?;
     let root = tree::read(&bytes).ok()?.into_dictionary()?;
     let legacy = matches!(root.get("Backend").map(Value::as_string), None | Some(Some("Unknown")));
     legacy.then_some((bytes, root))

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use beneath::Folder;
 use plist::{Dictionary, Value};
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use super::{VIEW_STATE_FILE, retire_view_state};
 use crate::problem::{Findings, Level, Problem};
 use crate::registry::{Entry, Registry, Window};
 use crate::schema::type_name;
-use crate::{Data, beneath, tree};
+use crate::{Data, tree};
 
 /// What a `view.plist` holds, for the registry of the host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,7 +82,7 @@ impl ViewState {
 
 /// Reads the `view.plist` of a bundle. `None` where there is none, or none that is a property list.
 pub fn read_view_state(bundle: &Path) -> Option<ViewState> {
-    let (bytes, _) = beneath::read(bundle, Path::new(VIEW_STATE_FILE), tree::MAX_BYTES).ok()?;
+    let (bytes, _) = Folder::open(bundle).ok()?.read(Path::new(VIEW_STATE_FILE), tree::MAX_BYTES).ok()?;
     let root = tree::read(&bytes).ok()?.into_dictionary()?;
     Some(view_state(&root).0)
 }

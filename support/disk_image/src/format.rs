@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,13 @@ impl FromStr for Format {
 /// Where ISO 9660 puts its first volume descriptor's identifier (ECMA-119, 8.1: sector 16, byte 1).
 const ISO_IDENTIFIER: u64 = 16 * 2048 + 1;
 
+/// Bytes of a file or block device.
+pub(crate) fn length(mut file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    // Nobody reads at the offset that this moves.
+    if metadata.file_type().is_block_device() { file.seek(SeekFrom::End(0)) } else { Ok(metadata.len()) }
+}
+
 /// Looks at what `file` is. What no format claims is raw.
 ///
 /// Call this once, before the image first runs, and record the answer: afterwards a guest has written what it likes into a raw image.
@@ -126,7 +133,7 @@ const ISO_IDENTIFIER: u64 = 16 * 2048 + 1;
 ///
 /// When the file cannot be read.
 pub fn probe(file: &File) -> io::Result<Format> {
-    let length = file.metadata()?.len();
+    let length = length(file)?;
     let mut start = [0; 512];
     let got = read_up_to(file, &mut start, 0)?;
     let start = start.get(..got).unwrap_or_default();

@@ -15,7 +15,7 @@ mod format;
 mod header;
 mod qemu_img;
 
-pub use chain::{Chain, ChainError, Layer, MAXIMUM_LAYERS, Refusal, RefusalReason};
+pub use chain::{Chain, ChainError, DataFile, Layer, MAXIMUM_LAYERS, Refusal, RefusalReason};
 pub use content::{Doubt, doubt_as_disc, doubt_as_disk};
 pub use durable::{SaveError, create_raw};
 pub use format::{Format, UnknownFormat, probe};

@@ -1,6 +1,7 @@
 //! What an image is built on is followed inside its directory only.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -167,5 +168,62 @@ fn every_refused_extent_is_named() -> Result<()> {
     let error = Chain::resolve(&root.join("disk.vmdk"), Format::Vmdk, &root).unwrap_err();
     let names: Vec<_> = error.refused.iter().map(|refusal| refusal.file.as_str()).collect();
     assert_eq!(names, ["../one", "/etc/passwd"]);
+    Ok(())
+}
+
+#[test]
+fn what_was_looked_at_stays_open_whatever_takes_its_name() -> Result<()> {
+    let (outer, root) = bundle()?;
+    create(&root.join("base"), "qcow2", None)?;
+    create(&root.join("top"), "qcow2", Some(("base", Some("qcow2"))))?;
+    fs::write(outer.path().join("precious"), "precious")?;
+    let chain = Chain::resolve(&root.join("top"), None, &root)?;
+    let before = fs::read(root.join("base"))?;
+    for name in ["top", "base"] {
+        fs::remove_file(root.join(name))?;
+        symlink("../precious", root.join(name))?;
+    }
+    let mut kept = Vec::new();
+    chain.layers().last().context("a layer")?.file.try_clone()?.read_to_end(&mut kept)?;
+    assert!(kept == before, "it is another file now");
+    assert!(matches!(refused(&root.join("top"), &root).refused[0].reason, RefusalReason::Outside(_)));
+    Ok(())
+}
+
+#[test]
+fn an_external_data_file_is_part_of_its_image() -> Result<()> {
+    let (_outer, root) = bundle()?;
+    let options = "data_file=data.raw,data_file_raw=on";
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-o", options, "top", "1M"])
+        .current_dir(&root)
+        .status()
+        .context("qemu-img is needed")?;
+    ensure!(made.success());
+    let chain = Chain::resolve(&root.join("top"), None, &root)?;
+    let data = chain.top().data.as_ref().context("a data file")?;
+    assert_eq!(data.path, root.canonicalize()?.join("data.raw"));
+    assert_eq!(data.file.metadata()?.len(), 1 << 20);
+    assert_eq!(chain.graph().context("a graph")?["data-file"]["filename"], data.path.to_str().unwrap());
+    Ok(())
+}
+
+#[test]
+fn an_image_that_was_chosen_alone_brings_no_other() -> Result<()> {
+    let (outer, root) = bundle()?;
+    let alone = |name: &str| {
+        let path = root.join(name);
+        Chain::alone(fs::File::open(&path).unwrap(), &path, None)
+    };
+    create(&root.join("plain"), "qcow2", None)?;
+    assert_eq!(alone("plain")?.virtual_size(), 1 << 20);
+    fs::write(outer.path().join("base"), [0; 512])?;
+    create(&root.join("above"), "qcow2", Some(("../base", Some("raw"))))?;
+    fs::write(root.join("disk.vmdk"), "# Disk DescriptorFile\nparentCID=ffffffff\nRW 1 FLAT \"plain\" 0\n")?;
+    for (name, other) in [("above", "../base"), ("disk.vmdk", "plain")] {
+        let error = alone(name).unwrap_err();
+        assert!(matches!(error.refused[0].reason, RefusalReason::NotChosen), "{error}");
+        assert!(error.to_string().contains(other) && error.to_string().contains("qemu-img convert"), "{error}");
+    }
     Ok(())
 }

@@ -10,7 +10,10 @@ use disk_image::{Format, Header, HeaderError, header, parse, probe};
 use proptest::prelude::*;
 
 fn qemu_img(arguments: &[&str], path: &Path, after: &[&str]) -> Result<()> {
-    let done = Command::new("qemu-img").args(arguments).arg(path).args(after).output().context("qemu-img is needed")?;
+    let mut command = Command::new("qemu-img");
+    // It makes a data file where it stands.
+    command.args(arguments).arg(path).args(after).current_dir(path.parent().context("a folder")?);
+    let done = command.output().context("qemu-img is needed")?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(())
 }

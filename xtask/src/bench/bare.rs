@@ -7,15 +7,24 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::monitor::Qmp;
 
-/// QEMU's command line without the descriptors that only a supervisor can give it: sockets get a path instead.
+/// QEMU's command line without the descriptors that only a supervisor can give it: sockets and files get a path instead.
 pub struct Bare {
     /// The program.
     pub program: String,
     arguments: Vec<String>,
+}
+
+/// A file that our QEMU gets as a descriptor.
+#[derive(Deserialize)]
+struct Handed {
+    /// What the arguments call it.
+    name: String,
+    path: String,
 }
 
 /// A QEMU that is stopped before the guest's first instruction.
@@ -31,7 +40,8 @@ impl Bare {
         let program = line.get("program").and_then(Value::as_str).context("viv command names no program")?.to_owned();
         let words = line.get("arguments").and_then(Value::as_array).context("viv command gives no arguments")?;
         let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
-        Ok(Self { program, arguments: without_descriptors(&words) })
+        let files: Vec<Handed> = line.get("files").map(|files| serde_json::from_value(files.clone())).transpose()?.unwrap_or_default();
+        Ok(Self { program, arguments: without_descriptors(&words, &files) })
     }
 
     /// The values that an option has on the command line.
@@ -103,7 +113,7 @@ impl Drop for Ended {
     }
 }
 
-fn without_descriptors(words: &[&str]) -> Vec<String> {
+fn without_descriptors(words: &[&str], files: &[Handed]) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut words = words.iter();
     while let Some(&word) = words.next() {
@@ -117,7 +127,9 @@ fn without_descriptors(words: &[&str]) -> Vec<String> {
             let is_descriptor = word.starts_with("socket,") && option.strip_prefix("fd=").is_some_and(|fd| fd.parse::<u32>().is_ok());
             if is_descriptor { format!("path={id}.sock") } else { option.to_owned() }
         });
-        arguments.push(options.collect::<Vec<_>>().join(","));
+        let argument = options.collect::<Vec<_>>().join(",");
+        // The highest first, for `/dev/fdset/12` begins with `/dev/fdset/1`.
+        arguments.push(files.iter().rev().fold(argument, |argument, file| argument.replace(&file.name, &file.path)));
     }
     arguments
 }
@@ -127,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_get_paths_and_logs_go() {
+    fn sockets_and_files_get_paths_and_logs_go() {
         let words = [
             "-chardev",
             "socket,id=qmp,fd=20,server=on",
@@ -137,12 +149,17 @@ mod tests {
             "socket,id=t,fd=21,logfile=/dev/fdset/1,logappend=on",
             "-m",
             "512M",
+            "-kernel",
+            "/proc/self/fd/23",
         ];
-        let bare = Bare::new(&json!({"program": "qemu", "arguments": words})).unwrap();
-        assert_eq!(
-            bare.arguments,
-            ["-chardev", "socket,id=qmp,path=qmp.sock,server=on", "-chardev", "socket,id=t,path=t.sock", "-m", "512M"]
-        );
+        let files = json!([
+            {"descriptor": 22, "name": "/dev/fdset/1", "path": "/logs/serial"},
+            {"descriptor": 23, "name": "/proc/self/fd/23", "path": "/bundle/Data/kernel"},
+        ]);
+        let bare = Bare::new(&json!({"program": "qemu", "arguments": words, "files": files})).unwrap();
+        let expected =
+            "-chardev socket,id=qmp,path=qmp.sock,server=on -chardev socket,id=t,path=t.sock -m 512M -kernel /bundle/Data/kernel";
+        assert_eq!(bare.arguments.join(" "), expected);
         assert_eq!(bare.values("-chardev").count(), 2);
         assert!(bare.has("-m") && !bare.has("-add-fd"));
     }

@@ -17,7 +17,8 @@ struct Layer {
 /// The layers from the bottom up, as in `ARCHITECTURE.md`.
 const LAYERS: &[Layer] = &[
     Layer { name: "sandbox", folder: "support/sandbox", may: &[] },
-    Layer { name: "disk_image", folder: "support/disk_image", may: &[] },
+    Layer { name: "beneath", folder: "support/beneath", may: &[] },
+    Layer { name: "disk_image", folder: "support/disk_image", may: &["beneath"] },
     Layer { name: "qmp", folder: "protocols/qmp", may: &["support"] },
     Layer { name: "bundle", folder: "bundle", may: &["support"] },
     Layer { name: "machine", folder: "machine", may: &["support"] },

@@ -5,7 +5,7 @@ use bundle::{Architecture, Problem, tables};
 
 use super::builder::Builder;
 use super::nodes::{self, Use};
-use super::request::{Image, Place};
+use super::request::Image;
 use super::result::{Preparation, Subject};
 use crate::facts::Emulator;
 use crate::firmware::Need;
@@ -21,7 +21,7 @@ pub(super) fn add(b: &mut Builder<'_>) {
     old_macs(b);
 }
 
-/// `-bios`, `-kernel`, `-initrd`, `-dtb`: QEMU opens them by path, so only files of the bundle will do.
+/// `-bios`, `-kernel`, `-initrd`, `-dtb`. Only files of the bundle: nothing outside was chosen for it.
 fn boot_files(b: &mut Builder<'_>) {
     let configuration = b.configuration();
     for (index, drive) in configuration.drives.iter().enumerate() {
@@ -34,7 +34,7 @@ fn boot_files(b: &mut Builder<'_>) {
         };
         match &drive.image_name {
             Some(name) => {
-                let path = nodes::plain_file(b, &b.request.paths.data.join(name.as_str()));
+                let path = b.opened_again(&b.request.paths.data.join(name.as_str()));
                 b.option(Subject::Drive, option, path);
             }
             None => {
@@ -91,16 +91,16 @@ fn uefi(b: &mut Builder<'_>) {
         b.machine_properties.push("smm=on".to_owned());
         b.option(Subject::Machine, "-global", "driver=cfi.pflash01,property=secure,value=on");
     }
-    let code = Image::single(&firmware.code, &firmware.code_driver, Place::Bundle);
+    let code = Image::single(&firmware.code, &firmware.code_driver);
     let code = nodes::add(b, &code, &Use { key: "QEMU.UEFIBoot", name: "uefi-code", writable: false, subject: Subject::Machine });
     let path = b.request.paths.data.join(VARIABLES);
     b.out.preparations.push(Preparation::Variables { template: firmware.variables.clone(), path: path.clone() });
-    let variables = Image::single(path, "raw", Place::Bundle);
+    let variables = Image::single(path, "raw");
     let wanted = Use { key: "QEMU.UEFIBoot", name: "uefi-vars", writable: true, subject: Subject::Machine };
     let variables = nodes::add(b, &variables, &wanted);
-    for (property, node) in [("pflash0", code), ("pflash1", variables)] {
-        if let Some(node) = node {
-            b.machine_properties.push(format!("{property}={node}"));
+    for (property, graph) in [("pflash0", code), ("pflash1", variables)] {
+        if let Some(graph) = graph {
+            b.machine_properties.push(format!("{property}={}", graph.top()));
         }
     }
 }

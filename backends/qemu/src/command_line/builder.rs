@@ -6,11 +6,14 @@ use bundle::qemu::{Configuration, Drive, DriveInterface, ImageType};
 use bundle::{Architecture, Problem, tables};
 
 use super::request::Request;
-use super::result::{Access, Argument, CommandLine, Descriptor, FileAccess, HelperKind, Source, Subject};
+use super::result::{Access, Argument, CommandLine, Descriptor, FileAccess, HelperKind, Source, Subject, own_descriptor};
 use crate::facts::{Accelerator, BusKind, Emulator, Host};
 
 /// Descriptors start here: clear of standard streams and of what a launcher keeps for itself.
 const FIRST_FD: i32 = 20;
+
+/// Files that can be handed over: the kernel's limit for one message, less what is not a file.
+const MAX_FILES: usize = 200;
 
 /// Under this number a helper gets its end of a pair.
 pub(super) const HELPER_FD: i32 = 3;
@@ -66,6 +69,11 @@ impl<'a> Builder<'a> {
 
     /// The result, or all problems when one is fatal.
     pub fn finish(mut self) -> Result<CommandLine, Vec<Problem>> {
+        let files = self.out.descriptors.iter().filter(|descriptor| matches!(descriptor.source, Source::File { .. })).count();
+        if files > MAX_FILES {
+            let message = format!("the machine consists of {files} files, and QEMU can be given {MAX_FILES}");
+            self.report(Problem::fatal("Drive", message).with_hint("convert images that are built on others: `viv drive convert`"));
+        }
         if self.problems.iter().any(Problem::is_fatal) {
             return Err(self.problems);
         }
@@ -192,14 +200,22 @@ impl<'a> Builder<'a> {
         fd
     }
 
-    /// The name that QEMU opens for a file that it gets as a descriptor.
-    pub fn handed_over(&mut self, subject: Subject, path: &Path, access: Access, what: &str) -> String {
+    /// Number of the descriptor set of a file that QEMU gets as a descriptor.
+    pub fn handed_over(&mut self, subject: Subject, path: &Path, access: Access, what: &str) -> u32 {
         let set = self.next_set;
         self.next_set = self.next_set.saturating_add(1);
-        let source = Source::File { set, path: path.to_owned(), access, opaque: what.to_owned() };
-        let fd = self.descriptor(source);
+        let fd = self.descriptor(Source::File { set: Some(set), path: path.to_owned(), access });
         self.option(subject, "-add-fd", format!("fd={fd},set={set},opaque={}", escaped(what)));
-        format!("/dev/fdset/{set}")
+        set
+    }
+
+    /// The name of a file that QEMU gets as a descriptor and opens once more, because it knows descriptor sets in its block layer only.
+    /// What it may open is that very file, whatever comes to have its path.
+    pub fn opened_again(&mut self, path: &Path) -> String {
+        let fd = self.descriptor(Source::File { set: None, path: path.to_owned(), access: Access::Read });
+        let name = own_descriptor(fd);
+        self.file(&name, Access::Read);
+        name
     }
 
     /// A listening socket in the runtime directory: descriptor and path.

@@ -6,7 +6,7 @@ use bundle::qemu::{Drive, DriveInterface, ImageType};
 use bundle::{Architecture, Problem};
 
 use super::builder::{Builder, printable};
-use super::nodes::{self, Use};
+use super::nodes::{self, Graph, Use};
 use super::request::Image;
 use super::result::{DriveNames, Subject};
 use crate::facts::BusKind;
@@ -95,7 +95,7 @@ fn names(b: &mut Builder<'_>, taken: &mut Taken, key: &str, identifier: &str) ->
 impl Candidate<'_> {
     /// Writable by the guest: not a CD, not protected.
     fn writable(&self) -> bool {
-        !self.cd && !self.drive.read_only
+        !self.cd && !self.drive.read_only && !self.image.is_some_and(|image| image.read_only)
     }
 
     fn removable(&self) -> bool {
@@ -111,8 +111,8 @@ impl Candidate<'_> {
         Use { key: &self.key, name: &self.node, writable: self.writable(), subject: Subject::Drive }
     }
 
-    /// The node, or nothing for an empty drive that can be empty.
-    fn node(&self, b: &mut Builder<'_>, can_be_empty: bool) -> Option<String> {
+    /// The nodes, or nothing for an empty drive that can be empty.
+    fn graph(&self, b: &mut Builder<'_>, can_be_empty: bool) -> Option<Graph> {
         match self.image {
             Some(image) => nodes::add(b, image, &self.use_of()),
             None if can_be_empty => None,
@@ -120,11 +120,14 @@ impl Candidate<'_> {
         }
     }
 
-    fn register(&self, b: &mut Builder<'_>, device: bool) {
+    fn register(&self, b: &mut Builder<'_>, device: bool, graph: Option<Graph>) {
+        let Graph { nodes, sets } = graph.unwrap_or_default();
         b.out.drives.push(DriveNames {
             identifier: self.drive.identifier.clone(),
             device: device.then(|| self.id.clone()),
-            node: self.image.is_some().then(|| self.node.clone()),
+            nodes,
+            sets,
+            empty: self.image.is_none(),
             removable: device && self.removable(),
         });
     }
@@ -164,8 +167,8 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
         DriveInterface::PFlash => return flash(b, candidate, n),
         DriveInterface::None => {
             // Only a node: additional arguments may use it.
-            candidate.node(b, true);
-            return candidate.register(b, false);
+            let graph = candidate.graph(b, true);
+            return candidate.register(b, false, graph);
         }
     };
     let Some((mut device, before)) = device else { return };
@@ -178,15 +181,15 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
     if empty && !can_be_empty && candidate.drive.is_external() && !b.emulator().block_drivers.contains("null-co") {
         return b.fatal(candidate.key.clone(), "the drive is empty, and the installed QEMU cannot make an empty drive of this kind");
     }
-    let node = candidate.node(b, can_be_empty);
-    if node.is_none() && !(empty && can_be_empty) {
+    let graph = candidate.graph(b, can_be_empty);
+    if graph.is_none() && !(empty && can_be_empty) {
         return;
     }
     for line in before {
         b.device(Subject::Drive, line);
     }
-    if let Some(node) = node {
-        device.push_str(&format!(",drive={node}"));
+    if let Some(graph) = &graph {
+        device.push_str(&format!(",drive={}", graph.top()));
     }
     device.push_str(&format!(",id={}", candidate.id));
     if boot_order && name == "floppy" {
@@ -198,7 +201,7 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
     }
     taken.boot += 1;
     b.device(Subject::Drive, device);
-    candidate.register(b, true);
+    candidate.register(b, true, graph);
 }
 
 /// The interfaces that this machine has, as advice.
@@ -357,13 +360,11 @@ fn board_drive(b: &mut Builder<'_>, candidate: &Candidate<'_>, interface: &str, 
             return b.report(problem.with_hint(format!("resize the image to {larger} MiB")));
         }
     }
-    if let Some(image) = candidate.image {
-        nodes::legacy(b, image, &candidate.use_of(), interface, n);
-    } else {
-        b.note(candidate.key.clone(), "the drive is empty and is left out: this kind of drive needs its medium from the start");
-        return;
-    }
-    candidate.register(b, false);
+    let Some(image) = candidate.image else {
+        return b.note(candidate.key.clone(), "the drive is empty and is left out: this kind of drive needs its medium from the start");
+    };
+    let graph = nodes::legacy(b, image, &candidate.use_of(), interface, n);
+    candidate.register(b, false, graph);
 }
 
 /// Flash memory: a property of machines that name theirs, `-drive if=pflash` on other boards.
@@ -373,9 +374,9 @@ fn flash(b: &mut Builder<'_>, candidate: &Candidate<'_>, n: usize) {
         return board_drive(b, candidate, "pflash", n);
     }
     if let Some(image) = candidate.image
-        && let Some(node) = nodes::add(b, image, &candidate.use_of())
+        && let Some(graph) = nodes::add(b, image, &candidate.use_of())
     {
-        b.machine_properties.push(format!("{property}={node}"));
-        candidate.register(b, false);
+        b.machine_properties.push(format!("{property}={}", graph.top()));
+        candidate.register(b, false, Some(graph));
     }
 }

@@ -53,7 +53,7 @@ use bundle::qemu::Configuration;
 use crate::facts::{BootFile, Decision, Emulator, Probe};
 use builder::Builder;
 
-pub use request::{Image, Layer, Options, Paths, Place, Request};
+pub use request::{Image, Layer, Options, Paths, Request};
 pub use result::{
     Access, Argument, CommandLine, Confinement, Descriptor, DriveNames, FileAccess, Helper, HelperKind, Preparation, SerialSocket,
     SocketNeeds, Sockets, Source, Subject,

@@ -133,6 +133,7 @@ fn passt(b: &mut Builder<'_>, index: usize, network: &Network, program: std::pat
         arguments,
         working_directory: b.request.paths.runtime.clone(),
         link: Some(HELPER_FD),
+        descriptors: Vec::new(),
         confinement: Confinement {
             files: vec![FileAccess::read("/etc/resolv.conf")],
             network: true,
@@ -229,6 +230,7 @@ fn bridge(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) {
         arguments: vec!["--use-vnet".to_owned(), format!("--br={bridge}")],
         working_directory: b.request.paths.runtime.clone(),
         link: None,
+        descriptors: Vec::new(),
         confinement: Confinement { network: true, privileged: true, ..Confinement::default() },
     });
     let fd = b.tap(index, bridge);

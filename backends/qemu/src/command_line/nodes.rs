@@ -1,19 +1,24 @@
 //! Block graphs: what is behind a drive.
 //!
-//! Every file is a protocol node under a format node, formats and backing files are named explicitly, and `backing` is null where there is
-//! none: QEMU finds nothing in an image's header that could lead it elsewhere.
+//! Every file is a protocol node under a format node, formats, backing and data files are named explicitly, and `backing` is null where
+//! there is none: QEMU finds nothing in an image's header that could lead it elsewhere.
+//!
+//! QEMU opens no image by its path. It gets a descriptor for each file, in a set of its own, opened by the supervisor: the very file that was
+//! looked at. QEMU's image locking works on these as on paths (tried with 7.2 and 10.0), and so do resizing, and snapshots with an overlay
+//! that is handed over later. A set holds one descriptor with the access that its node has. What follows for jobs that write to a layer
+//! which was opened for reading (`block-commit`): `add-fd` a writable one to its set, `blockdev-reopen` the protocol node, then `remove-fd`
+//! the first one, whose locks would else stay. And whatever would write a file name into an image must be told it (`backing-file`), or the
+//! name is that of a set.
 //!
 //! Images are opened through the host's page cache (`cache.direct=false`, flushes honoured) with `aio=threads`: that works on every file
 //! system, on descriptors, and under seccomp filters that refuse io_uring.
-
-use std::path::Path;
 
 use bundle::Problem;
 use serde_json::{Map, Value, json};
 
 use super::builder::Builder;
-use super::request::{Image, Layer, Place};
-use super::result::{Access, FileAccess, Preparation, Subject};
+use super::request::{Image, Layer};
+use super::result::{Access, Preparation, Subject, descriptor_set};
 
 /// Deeper chains are not opened: QEMU would run out of descriptors, and nobody makes them on purpose.
 const MAX_LAYERS: usize = 64;
@@ -29,18 +34,40 @@ pub(super) struct Use<'u> {
     pub subject: Subject,
 }
 
-/// Adds the nodes of an image; the name of the uppermost, or `None` after a fatal finding.
-pub(super) fn add(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>) -> Option<String> {
-    let layers = graph(b, image, wanted)?;
-    let top = layers.last().map(|node| text(node, "node-name"));
-    for node in layers {
-        b.option(wanted.subject, "-blockdev", Value::Object(node).to_string());
+/// What was added for an image.
+#[derive(Default)]
+pub(super) struct Graph {
+    /// Its nodes, each before those that it refers to.
+    pub nodes: Vec<String>,
+    /// The descriptor sets of its files.
+    pub sets: Vec<u32>,
+}
+
+impl Graph {
+    /// The uppermost node.
+    pub fn top(&self) -> &str {
+        self.nodes.first().map(String::as_str).unwrap_or_default()
     }
-    top
 }
 
 /// The nodes of an image, what others refer to first.
-fn graph(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>) -> Option<Vec<Map<String, Value>>> {
+#[derive(Default)]
+struct Nodes {
+    nodes: Vec<Map<String, Value>>,
+    sets: Vec<u32>,
+}
+
+/// Adds the nodes of an image; `None` after a fatal finding.
+pub(super) fn add(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>) -> Option<Graph> {
+    let Nodes { nodes, sets } = nodes(b, image, wanted)?;
+    let graph = Graph { nodes: names(&nodes), sets };
+    for node in nodes {
+        b.option(wanted.subject, "-blockdev", Value::Object(node).to_string());
+    }
+    Some(graph)
+}
+
+fn nodes(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>) -> Option<Nodes> {
     if image.layers.is_empty() || image.layers.len() > MAX_LAYERS {
         b.fatal(wanted.key, format!("an image has between 1 and {MAX_LAYERS} files, not {}", image.layers.len()));
         return None;
@@ -53,14 +80,18 @@ fn graph(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>) -> Option<Vec<Map
         }
     }
     let disposable = b.request.options.disposable && wanted.writable;
-    let mut nodes = Vec::new();
+    let mut added = Nodes::default();
     let mut below: Option<String> = None;
     for (depth, layer) in image.layers.iter().enumerate().rev() {
-        let name = if depth == 0 && !disposable { wanted.name.to_owned() } else { format!("{}b{depth}", wanted.name) };
+        let name = if depth == 0 && !disposable { wanted.name.to_owned() } else { format!("{}-b{depth}", wanted.name) };
         let writable = wanted.writable && depth == 0 && !disposable;
-        let file = protocol(b, layer, &name, writable, wanted.subject);
         let mut node = node(&layer.driver, &name, writable);
-        node.insert("file".to_owned(), json!(text(&file, "node-name")));
+        if let Some(data) = &layer.data_file {
+            let data = added.protocol(b, &Layer::file(data, "raw"), &format!("{name}-d"), writable, wanted.subject);
+            node.insert("data-file".to_owned(), json!(data));
+        }
+        let file = added.protocol(b, layer, &format!("{name}-f"), writable, wanted.subject);
+        node.insert("file".to_owned(), json!(file));
         match below.take() {
             Some(backing) => {
                 node.insert("backing".to_owned(), json!(backing));
@@ -73,48 +104,39 @@ fn graph(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>) -> Option<Vec<Map
         if writable {
             node.insert("detect-zeroes".to_owned(), json!("unmap"));
         }
-        nodes.push(file);
-        nodes.push(node);
+        added.nodes.push(node);
         below = Some(name);
     }
     if disposable && let (Some(base), Some(first)) = (below, image.layers.first()) {
-        nodes.extend(overlay(b, &base, first, image.virtual_size, wanted));
+        added.overlay(b, &base, first, image.virtual_size, wanted);
     }
-    Some(nodes)
+    Some(added)
 }
 
-/// The throw-away layer of a disposable run.
-fn overlay(b: &mut Builder<'_>, base: &str, below: &Layer, virtual_size: Option<u64>, wanted: &Use<'_>) -> [Map<String, Value>; 2] {
-    let path = b.request.paths.scratch.join(format!("{}.qcow2", wanted.name));
-    b.out.preparations.push(Preparation::Overlay {
-        path: path.clone(),
-        backing: below.path.clone(),
-        backing_driver: below.driver.clone(),
-        virtual_size,
-    });
-    let layer = Layer { path, driver: "qcow2".to_owned(), place: Place::Bundle, block_device: false };
-    let file = protocol(b, &layer, wanted.name, true, wanted.subject);
-    let mut node = node("qcow2", wanted.name, true);
-    node.insert("file".to_owned(), json!(text(&file, "node-name")));
-    node.insert("backing".to_owned(), json!(base));
-    node.insert("detect-zeroes".to_owned(), json!("unmap"));
-    [file, node]
-}
+impl Nodes {
+    /// The throw-away layer of a disposable run.
+    fn overlay(&mut self, b: &mut Builder<'_>, base: &str, below: &Layer, virtual_size: Option<u64>, wanted: &Use<'_>) {
+        let path = b.request.paths.scratch.join(format!("{}.qcow2", wanted.name));
+        b.out.preparations.push(Preparation::Overlay { path: path.clone(), backing: below.path.clone(), virtual_size });
+        let file = self.protocol(b, &Layer::file(path, "qcow2"), &format!("{}-f", wanted.name), true, wanted.subject);
+        let mut node = node("qcow2", wanted.name, true);
+        node.insert("file".to_owned(), json!(file));
+        node.insert("backing".to_owned(), json!(base));
+        node.insert("detect-zeroes".to_owned(), json!("unmap"));
+        self.nodes.push(node);
+    }
 
-/// The node that reads and writes the file of a layer.
-fn protocol(b: &mut Builder<'_>, layer: &Layer, name: &str, writable: bool, subject: Subject) -> Map<String, Value> {
-    let access = if writable { Access::ReadWrite } else { Access::Read };
-    let filename = match layer.place {
-        Place::Bundle => {
-            b.file(&layer.path, access);
-            layer.path.to_string_lossy().into_owned()
-        }
-        Place::External => b.handed_over(subject, &layer.path, access, name),
-    };
-    let mut node = node(if layer.block_device { "host_device" } else { "file" }, &format!("{name}f"), writable);
-    node.insert("filename".to_owned(), json!(filename));
-    node.insert("aio".to_owned(), json!("threads"));
-    node
+    /// Adds the node that reads and writes the file of a layer; its name.
+    fn protocol(&mut self, b: &mut Builder<'_>, layer: &Layer, name: &str, writable: bool, subject: Subject) -> String {
+        let access = if writable { Access::ReadWrite } else { Access::Read };
+        let set = b.handed_over(subject, &layer.path, access, name);
+        let mut node = node(if layer.block_device { "host_device" } else { "file" }, name, writable);
+        node.insert("filename".to_owned(), json!(descriptor_set(set)));
+        node.insert("aio".to_owned(), json!("threads"));
+        self.nodes.push(node);
+        self.sets.push(set);
+        name.to_owned()
+    }
 }
 
 fn node(driver: &str, name: &str, writable: bool) -> Map<String, Value> {
@@ -134,33 +156,38 @@ fn can_have_backing(driver: &str) -> bool {
     matches!(driver, "qcow2" | "qcow" | "qed" | "vmdk")
 }
 
-fn text(node: &Map<String, Value>, key: &str) -> String {
-    node.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+/// The names of nodes, the last one first.
+fn names(nodes: &[Map<String, Value>]) -> Vec<String> {
+    nodes.iter().rev().filter_map(|node| node.get("node-name")?.as_str()).map(str::to_owned).collect()
 }
 
 /// A node of no size, for a drive that cannot be made without one.
-pub(super) fn placeholder(b: &mut Builder<'_>, name: &str) -> String {
+pub(super) fn placeholder(b: &mut Builder<'_>, name: &str) -> Graph {
     let node = json!({ "driver": "null-co", "node-name": name, "size": 0, "read-zeroes": true, "read-only": false });
     b.option(Subject::Drive, "-blockdev", node.to_string());
-    name.to_owned()
+    Graph { nodes: vec![name.to_owned()], sets: Vec::new() }
 }
 
 /// `-drive` for the few boards whose devices can only be reached by `if=`: the nodes are the same, nested.
-pub(super) fn legacy(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>, interface: &str, index: usize) -> Option<String> {
-    let mut nodes = graph(b, image, wanted)?;
+pub(super) fn legacy(b: &mut Builder<'_>, image: &Image, wanted: &Use<'_>, interface: &str, index: usize) -> Option<Graph> {
+    let Nodes { mut nodes, sets } = nodes(b, image, wanted)?;
+    let graph = Graph { nodes: names(&nodes), sets };
     let mut top = nodes.pop()?;
-    let file = nodes.pop()?;
-    let name = text(&top, "node-name");
+    let mut file = nodes.pop()?;
     for node in nodes {
         b.option(wanted.subject, "-blockdev", Value::Object(node).to_string());
     }
     // `file=` would be a file name here, not a node.
     top.remove("file");
+    // Only here it is on by default: QEMU would begin with a descriptor for reading, which a set for writing has not.
+    for node in [&mut top, &mut file] {
+        node.insert("auto-read-only".to_owned(), json!(false));
+    }
     let mut value = format!("if={interface},index={index}");
     flatten(&mut value, "", top);
     flatten(&mut value, "file.", file);
     b.option(wanted.subject, "-drive", value);
-    Some(name)
+    Some(graph)
 }
 
 /// Settings of a node as `-drive` writes them.
@@ -179,13 +206,4 @@ fn flatten(value: &mut String, prefix: &str, node: Map<String, Value>) {
         };
         value.push_str(&format!(",{prefix}{key}={setting}"));
     }
-}
-
-/// A file that QEMU reads by path because it opens it outside its block layer (kernels, firmware).
-pub(super) fn plain_file(b: &mut Builder<'_>, path: &Path) -> String {
-    let file = FileAccess::read(path);
-    if !b.out.files.contains(&file) {
-        b.out.files.push(file);
-    }
-    path.to_string_lossy().into_owned()
 }

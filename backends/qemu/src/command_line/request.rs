@@ -60,33 +60,33 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// Size that the guest sees, in bytes, where it is known.
     pub virtual_size: Option<u64>,
+    /// Whether it was inserted so that the guest cannot write to it, whatever the drive allows.
+    pub read_only: bool,
 }
 
 /// One file of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// Absolute path.
+    /// Absolute path. QEMU never gets it: the supervisor opens the file and hands over a descriptor.
     pub path: PathBuf,
     /// QEMU's block driver for its format: `raw`, `qcow2`, `vmdk`, ...
     pub driver: String,
-    /// Whether QEMU may have the path (a file of the bundle) or only a descriptor.
-    pub place: Place,
+    /// The file that holds its data instead of itself (qcow2).
+    pub data_file: Option<PathBuf>,
     /// Whether it is a block device rather than a file.
     pub block_device: bool,
 }
 
-/// Where a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In the bundle: QEMU opens it by path.
-    Bundle,
-    /// Elsewhere: the supervisor opens it and QEMU gets a descriptor.
-    External,
+impl Layer {
+    /// A file that holds its own data.
+    pub fn file(path: impl Into<PathBuf>, driver: impl Into<String>) -> Self {
+        Self { path: path.into(), driver: driver.into(), data_file: None, block_device: false }
+    }
 }
 
 impl Image {
     /// An image of one file without backing.
-    pub fn single(path: impl Into<PathBuf>, driver: impl Into<String>, place: Place) -> Self {
-        Self { layers: vec![Layer { path: path.into(), driver: driver.into(), place, block_device: false }], virtual_size: None }
+    pub fn single(path: impl Into<PathBuf>, driver: impl Into<String>) -> Self {
+        Self { layers: vec![Layer::file(path, driver)], virtual_size: None, read_only: false }
     }
 }

@@ -1,5 +1,6 @@
 //! What building gives: the arguments, and everything that must be there before they work.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bundle::Problem;
@@ -122,14 +123,12 @@ pub enum Source {
     },
     /// A file that the supervisor opens, with exactly this access: QEMU finds a descriptor in a set by its access mode.
     File {
-        /// Number of the set: the file is `/dev/fdset/<set>` to QEMU.
-        set: u32,
+        /// Number of the set: the file is `/dev/fdset/<set>` to QEMU. Where there is none, it is `/proc/self/fd/<fd>`.
+        set: Option<u32>,
         /// The file.
         path: PathBuf,
         /// How to open it.
         access: Access,
-        /// What `query-fdsets` shows.
-        opaque: String,
     },
     /// A tap that the [`HelperKind::Bridge`] of this network card hands over.
     Tap {
@@ -150,8 +149,6 @@ pub enum Preparation {
         path: PathBuf,
         /// What is below it; it gives the size where `virtual_size` is unknown.
         backing: PathBuf,
-        /// Format of `backing`.
-        backing_driver: String,
         /// Size in bytes.
         virtual_size: Option<u64>,
     },
@@ -189,6 +186,8 @@ pub struct Helper {
     pub working_directory: PathBuf,
     /// Number under which it gets its end of the pair of sockets with QEMU ([`Source::Link`]).
     pub link: Option<i32>,
+    /// Files that are opened for it.
+    pub descriptors: Vec<Descriptor>,
     /// What it may touch.
     pub confinement: Confinement,
 }
@@ -267,16 +266,71 @@ pub struct DriveNames {
     pub identifier: String,
     /// Device, for `eject`, `blockdev-open-tray`, ...; `None` where the board itself has the device.
     pub device: Option<String>,
-    /// Uppermost block node; `None` for an empty drive.
-    pub node: Option<String>,
+    /// Its block nodes, each before those that it refers to.
+    pub nodes: Vec<String>,
+    /// The descriptor sets of its files.
+    pub sets: Vec<u32>,
+    /// Whether there is nothing in it. It may have a node all the same.
+    pub empty: bool,
     /// Whether the medium can be changed while the machine runs.
     pub removable: bool,
+}
+
+impl Descriptor {
+    /// Of a file: what the arguments call it, and where it is.
+    pub fn file(&self) -> Option<(String, &Path)> {
+        match &self.source {
+            Source::File { set: Some(set), path, .. } => Some((descriptor_set(*set), path)),
+            Source::File { set: None, path, .. } => Some((own_descriptor(self.fd), path)),
+            _ => None,
+        }
+    }
+}
+
+/// The name by which a process opens the file behind a descriptor of its own.
+pub(super) fn own_descriptor(fd: i32) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
+/// The name by which QEMU's block layer opens a file of a descriptor set.
+pub(super) fn descriptor_set(set: u32) -> String {
+    format!("/dev/fdset/{set}")
 }
 
 impl CommandLine {
     /// The arguments as they are passed.
     pub fn argv(&self) -> Vec<String> {
         self.arguments.iter().flat_map(|argument| argument.words.iter().cloned()).collect()
+    }
+
+    /// The files behind the descriptor sets.
+    pub fn set_files(&self) -> BTreeMap<u32, PathBuf> {
+        let of = |descriptor: &Descriptor| match &descriptor.source {
+            Source::File { set: Some(set), path, .. } => Some((*set, path.clone())),
+            _ => None,
+        };
+        self.descriptors.iter().filter_map(of).collect()
+    }
+
+    /// Everything for a person to read: which descriptor is what, as comments, the helpers, and the command.
+    pub fn shell(&self) -> String {
+        let mut text = String::new();
+        for descriptor in &self.descriptors {
+            let Source::File { path, access, .. } = &descriptor.source else { continue };
+            let access = match access {
+                Access::Read => "read",
+                Access::ReadWrite => "read and write",
+                Access::Append => "append to",
+            };
+            // A line break in a path would end the comment.
+            let path: String = path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            text.push_str(&format!("# descriptor {}: {access} {path}\n", descriptor.fd));
+        }
+        for helper in &self.helpers {
+            text.push_str(&helper.shell_quoted());
+            text.push_str(" &\n");
+        }
+        text + &self.shell_quoted()
     }
 
     /// The command as it could be typed, one option a line.

@@ -7,7 +7,7 @@ use bundle::Problem;
 use bundle::qemu::{Serial, SerialMode, SerialTarget};
 
 use super::builder::{Builder, escaped, printable};
-use super::result::{Access, SerialSocket, Subject};
+use super::result::{Access, SerialSocket, Subject, descriptor_set};
 use crate::facts::BusKind;
 
 /// More ports than this no machine has on its own.
@@ -38,7 +38,8 @@ fn chardev(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) -> boo
         SerialMode::Terminal => {
             let (fd, path) = b.listening(&format!("serial{index}.sock"));
             let log = b.request.paths.logs.join(format!("serial{index}.log"));
-            let name = b.handed_over(Subject::Serial, &log, Access::Append, &format!("log of serial port {index}"));
+            let set = b.handed_over(Subject::Serial, &log, Access::Append, &format!("log of serial port {index}"));
+            let name = descriptor_set(set);
             b.out.sockets.serials.push(SerialSocket { serial: index, path, log });
             format!("socket,id={id},fd={fd},server=on,wait=off,logfile={name},logappend=on")
         }

@@ -4,10 +4,12 @@ use bundle::{Architecture, Problem};
 
 use super::INSTALL;
 use super::builder::{Builder, HELPER_FD};
-use super::result::{Confinement, FileAccess, Helper, HelperKind, Preparation, Subject};
+use super::result::{Access, Confinement, Descriptor, FileAccess, Helper, HelperKind, Preparation, Source, Subject, own_descriptor};
 
 /// Name of the TPM's state in `Data/`.
 const STATE: &str = "tpmdata";
+/// Under this number swtpm gets it, and opens it once more.
+const STATE_FD: i32 = HELPER_FD + 1;
 
 pub(super) fn add(b: &mut Builder<'_>) {
     if !b.configuration().qemu.tpm_device {
@@ -32,26 +34,28 @@ pub(super) fn add(b: &mut Builder<'_>) {
     };
     let paths = b.request.paths;
     let kept = paths.data.join(STATE);
-    // swtpm takes no commas in paths, so the file is named relative to the directory it is started in.
-    let directory = if b.request.options.disposable {
-        b.out.preparations.push(Preparation::Copy { from: kept, to: paths.scratch.join(STATE) });
-        &paths.scratch
+    let used = if b.request.options.disposable {
+        let copy = paths.scratch.join(STATE);
+        b.out.preparations.push(Preparation::Copy { from: kept, to: copy.clone() });
+        copy
     } else {
-        b.out.preparations.push(Preparation::Empty { path: kept });
-        &paths.data
+        b.out.preparations.push(Preparation::Empty { path: kept.clone() });
+        kept
     };
     let fd = b.link(HelperKind::Swtpm);
     b.option(Subject::Other, "-chardev", format!("socket,id=chrtpm0,fd={fd}"));
     b.option(Subject::Other, "-tpmdev", "emulator,id=tpm0,chardev=chrtpm0");
     b.device(Subject::Other, format!("{device},tpmdev=tpm0"));
     let control = format!("type=unixio,clientfd={HELPER_FD}");
-    let state = format!("backend-uri=file://{STATE}");
+    let file = own_descriptor(STATE_FD);
+    let state = format!("backend-uri=file://{file}");
     b.out.helpers.push(Helper {
         kind: HelperKind::Swtpm,
         program,
         arguments: ["socket", "--tpm2", "--terminate", "--ctrl", &control, "--tpmstate", &state].map(str::to_owned).into(),
-        working_directory: directory.clone(),
+        working_directory: "/".into(),
         link: Some(HELPER_FD),
-        confinement: Confinement { files: vec![FileAccess::read_write(directory.join(STATE))], ..Confinement::default() },
+        descriptors: vec![Descriptor { fd: STATE_FD, source: Source::File { set: None, path: used, access: Access::ReadWrite } }],
+        confinement: Confinement { files: vec![FileAccess::read_write(file)], ..Confinement::default() },
     });
 }

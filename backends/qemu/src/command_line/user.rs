@@ -38,7 +38,9 @@ pub(super) fn add(b: &mut Builder<'_>) {
     let foreign = (0..words.len()).filter(|&index| !is_append(index) && !index.checked_sub(1).is_some_and(is_append)).count();
     if foreign > 0 {
         let problem = Problem::ignored("QEMU.AdditionalArguments", format!("{foreign} further words are passed to QEMU as they are"));
-        b.report(problem.with_hint("files that they name must be in the machine, or QEMU may not open them"));
+        b.report(
+            problem.with_hint("QEMU may not open files that they name; a drive without an interface can be used by the name of its node"),
+        );
     }
     b.out.arguments.extend(words.into_iter().map(|word| Argument { subject: Subject::User, words: vec![word] }));
 }

@@ -1,17 +1,18 @@
 //! From a plan to processes: files made, descriptors opened, helpers and QEMU started, each confined.
 
 use super::Plan;
+use super::files::Files;
 use crate::command_line::{Access, CommandLine, Confinement as HelperNeeds, FileAccess, Helper, HelperKind, Preparation, Source};
 use disk_image::{Create, Format, Preallocation, QemuImg};
 use machine::{Error, ErrorKind, Result, Sandbox};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use sandbox::{Confinement, Launch, Launcher, Limits, Process, Requirement, Sockets, Tcp};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -66,10 +67,11 @@ pub struct Launched {
 ///
 /// # Errors
 /// Which step failed, and what to do.
-pub async fn launch(plan: &Plan, terms: Terms) -> Result<Launched> {
-    let command = &plan.command_line;
+pub async fn launch(plan: &mut Plan, terms: Terms) -> Result<Launched> {
+    let Plan { command_line: command, files, .. } = plan;
+    let command = &*command;
     for preparation in &command.preparations {
-        prepare(preparation).await?;
+        prepare(preparation, files).await?;
     }
     let mut ends: HashMap<HelperKind, UnixStream> = HashMap::new();
     let mut descriptors = Vec::new();
@@ -82,7 +84,7 @@ pub async fn launch(plan: &Plan, terms: Terms) -> Result<Launched> {
                 ends.insert(helper.clone(), theirs);
                 ours.into()
             }
-            Source::File { path, access, .. } => open(path, *access)?,
+            Source::File { path, access, .. } => open(path, *access, files)?,
             Source::Tap { network, .. } => bridges
                 .get(network)
                 .ok_or_else(|| Error::new(ErrorKind::Backend, "A bridged network card has no bridge helper"))?
@@ -97,7 +99,7 @@ pub async fn launch(plan: &Plan, terms: Terms) -> Result<Launched> {
     let mut started = Started(Vec::new());
     for helper in &command.helpers {
         if !matches!(helper.kind, HelperKind::Bridge { .. }) {
-            started.0.push(start_helper(helper, ends.remove(&helper.kind), &terms.program, terms.landlock, &terms.log)?);
+            started.0.push(start_helper(helper, ends.remove(&helper.kind), files, &terms.program, terms.landlock, &terms.log)?);
         }
     }
     let confinement = confinement(command, terms.landlock);
@@ -143,13 +145,17 @@ impl Drop for Started {
     }
 }
 
-async fn prepare(preparation: &Preparation) -> Result<()> {
+async fn prepare(preparation: &Preparation, files: &mut Files) -> Result<()> {
     match preparation {
         Preparation::Overlay { path, backing, virtual_size, .. } => {
             make_parent(path)?;
             let size = match virtual_size {
                 Some(size) => *size,
-                None => std::fs::metadata(backing).map_err(|error| file("find the size of", backing, error))?.len(),
+                None => files
+                    .get(backing)
+                    .map_or_else(|| std::fs::metadata(backing), File::metadata)
+                    .map_err(|error| file("find the size of", backing, error))?
+                    .len(),
             };
             remove_if_there(path)?;
             let overlay = Create { format: Format::Qcow2, size: Some(size), backing: None, preallocation: Preallocation::Off };
@@ -161,34 +167,21 @@ async fn prepare(preparation: &Preparation) -> Result<()> {
         Preparation::Copy { from, to } => {
             make_parent(to)?;
             remove_if_there(to)?;
-            match std::fs::copy(from, to) {
-                Ok(_) => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => File::create(to).map(drop).map_err(|e| file("make", to, e)),
-                Err(error) => Err(file("copy", from, error)),
+            let mut copy = File::create_new(to).map_err(|error| file("make", to, error))?;
+            match files.get(from) {
+                Some(_) => {
+                    let copied = files.hand_over(from, beneath::Access::Read).and_then(|mut from| io::copy(&mut from, &mut copy));
+                    copied.map(drop).map_err(|error| file("copy", from, error))
+                }
+                None => Ok(()),
             }
         }
-        Preparation::Empty { path } => {
-            OpenOptions::new().create(true).append(true).open(path).map(drop).map_err(|error| file("make", path, error))
-        }
-        Preparation::Variables { template, path } => copy_variables(template, path),
+        Preparation::Empty { path } => files.make(path, |_| Ok(())).map_err(|error| file("make", path, error)),
+        // Half of them would be a machine that does not start and cannot tell why.
+        Preparation::Variables { template, path } => files
+            .make(path, |variables| io::copy(&mut File::open(template)?, variables).map(drop))
+            .map_err(|error| file("make the UEFI variables", path, error)),
     }
-}
-
-/// UEFI variables appear whole or not at all: half of them would be a machine that does not start and cannot tell why.
-fn copy_variables(template: &Path, path: &Path) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    make_parent(path)?;
-    let copied = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(path);
-        // A name that nobody can have put a link at.
-        let mut temporary = tempfile::Builder::new().prefix(".new-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
-        io::copy(&mut File::open(template)?, &mut temporary)?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(path).map(drop).map_err(|error| error.error)
-    };
-    copied().map_err(|error| file("make the UEFI variables", path, error))
 }
 
 fn make_parent(path: &Path) -> Result<()> {
@@ -208,22 +201,19 @@ fn listen(path: &Path) -> Result<OwnedFd> {
     UnixListener::bind(path).map(Into::into).map_err(|error| file("listen on", path, error))
 }
 
-fn open(path: &Path, access: Access) -> Result<OwnedFd> {
-    let mut options = OpenOptions::new();
-    match access {
-        Access::Read => options.read(true),
-        Access::ReadWrite => options.read(true).write(true),
-        // QEMU finds a descriptor by its access mode; of a log it wants to write only.
-        Access::Append => options.append(true).create(true).mode(0o600),
+fn open(path: &Path, access: Access, files: &Files) -> Result<OwnedFd> {
+    let opened = match access {
+        Access::Read => files.hand_over(path, beneath::Access::Read),
+        Access::ReadWrite => files.hand_over(path, beneath::Access::ReadWrite),
+        Access::Append => return append(path).map(Into::into),
     };
-    if access == Access::Append {
-        make_parent(path)?;
-    }
-    options.open(path).map(Into::into).map_err(|error| file("open", path, error))
+    opened.map(Into::into).map_err(|error| file("open", path, error))
 }
 
+/// QEMU finds a descriptor by its access mode; of a log it wants to write only.
 fn append(path: &Path) -> Result<File> {
-    open(path, Access::Append).map(Into::into)
+    make_parent(path)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|error| file("open", path, error))
 }
 
 fn existing(paths: &[&str]) -> impl Iterator<Item = PathBuf> {
@@ -276,9 +266,16 @@ fn environment(wanted: &[(String, String)]) -> Vec<(String, String)> {
     environment
 }
 
-fn start_helper(helper: &Helper, end: Option<UnixStream>, launcher: &Path, landlock: Requirement, log: &Path) -> Result<Process> {
-    let HelperNeeds { files, network, namespaces, .. } = &helper.confinement;
-    let mut confinement = with_files(Confinement::system_program(), files);
+fn start_helper(
+    helper: &Helper,
+    end: Option<UnixStream>,
+    files: &Files,
+    launcher: &Path,
+    landlock: Requirement,
+    log: &Path,
+) -> Result<Process> {
+    let HelperNeeds { files: needed, network, namespaces, .. } = &helper.confinement;
+    let mut confinement = with_files(Confinement::system_program(), needed);
     confinement.landlock = landlock;
     confinement.environment = environment(&[]);
     if *network {
@@ -290,10 +287,12 @@ fn start_helper(helper: &Helper, end: Option<UnixStream>, launcher: &Path, landl
         confinement.landlock = Requirement::Off;
         confinement.sockets = Sockets::Any;
     }
-    let descriptors = match (helper.link, end) {
-        (Some(number), Some(end)) => vec![(OwnedFd::from(end), number)],
-        _ => Vec::new(),
-    };
+    let mut descriptors: Vec<(OwnedFd, i32)> = helper.link.zip(end).map(|(number, end)| (end.into(), number)).into_iter().collect();
+    for descriptor in &helper.descriptors {
+        if let Source::File { path, access, .. } = &descriptor.source {
+            descriptors.push((open(path, *access, files)?, descriptor.fd));
+        }
+    }
     let name = helper.program.file_name().unwrap_or_default().to_string_lossy();
     let log = log.with_file_name(format!("{name}.log"));
     let launch = Launch {
@@ -360,23 +359,4 @@ fn file(what: &str, path: &Path, error: io::Error) -> Error {
     let full = error.kind() == io::ErrorKind::StorageFull;
     let failed = Error::new(ErrorKind::File, format!("Cannot {what} {}", path.display())).with_source(error);
     if full { failed.with_hint("free some space on that disk, and start again") } else { failed }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variables_are_never_written_through_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("precious"), "precious").unwrap();
-        std::fs::write(at("template"), "variables").unwrap();
-        std::fs::create_dir(at("Data")).unwrap();
-        std::os::unix::fs::symlink(at("precious"), at("Data/efi_vars.new")).unwrap();
-        copy_variables(&at("template"), &at("Data/efi_vars.fd")).unwrap();
-        assert_eq!(std::fs::read(at("precious")).unwrap(), b"precious");
-        assert_eq!(std::fs::read(at("Data/efi_vars.fd")).unwrap(), b"variables");
-        assert_eq!(std::fs::read_dir(at("Data")).unwrap().count(), 2);
-    }
 }

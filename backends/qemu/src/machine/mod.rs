@@ -5,6 +5,7 @@
 //! so that a new supervisor can take over from one that died: [`QemuMachine::adopt`].
 
 mod ending;
+mod files;
 mod images;
 mod launch;
 mod media;
@@ -18,14 +19,14 @@ pub use record::Record;
 pub(crate) use setup::missing;
 pub use setup::{Plan, Setup, refusal};
 
-use crate::command_line::Options;
+use crate::command_line::{Descriptor, Options};
 use async_trait::async_trait;
 use bundle::qemu::{Drive as ConfiguredDrive, ImageType, SerialMode};
 use ending::Evidence;
 use machine::lifecycle::{Lifecycle, Observation, Operation};
 use machine::{
     Accelerator, Backend, BackendKind, Capabilities, CommandLine, Console, ConsoleStream, Display, Drive, DriveKind, EndReason, Ending,
-    Error, ErrorKind, Event, EventSender, EventStream, Identity, Medium, Result, Screenshot, StartOptions, State, StopMethod,
+    Error, ErrorKind, Event, EventSender, EventStream, HandedFile, Identity, Medium, Result, Screenshot, StartOptions, State, StopMethod,
     VirtualMachine,
 };
 use qmp::{commands, types};
@@ -65,8 +66,6 @@ pub struct Shared {
     run: Mutex<Option<Arc<Run>>>,
     /// The last plan that was launched, and how.
     launched: Mutex<Option<(CommandLine, Accelerator, machine::Sandbox)>>,
-    /// Node names of drives, to tell which one an error is about.
-    nodes: Mutex<BTreeMap<String, String>>,
     events: EventSender,
     /// Held by whoever talks QEMU into another state, so that two do not at once. A stop does not wait for it.
     turn: tokio::sync::Mutex<()>,
@@ -88,7 +87,6 @@ impl QemuMachine {
             lifecycle: Mutex::new(Lifecycle::new(State::Stopped)),
             run: Mutex::new(None),
             launched: Mutex::new(None),
-            nodes: Mutex::new(BTreeMap::new()),
             events: EventSender::new(),
             turn: tokio::sync::Mutex::new(()),
             progress,
@@ -132,13 +130,17 @@ pub fn shown(plan: &Plan) -> CommandLine {
     let command = &plan.command_line;
     let mut warnings: Vec<String> = command.warnings.iter().map(|problem| format!("{}: {}", problem.key_path, problem.message)).collect();
     warnings.extend(plan.warnings.iter().cloned());
-    let mut shell = String::new();
-    for helper in &command.helpers {
-        shell.push_str(&helper.shell_quoted());
-        shell.push_str(" &\n");
+    let handed = |descriptor: &Descriptor| {
+        let (name, path) = descriptor.file()?;
+        Some(HandedFile { descriptor: descriptor.fd, name, path: path.to_owned() })
+    };
+    CommandLine {
+        program: command.program.display().to_string(),
+        arguments: command.argv(),
+        shell: command.shell(),
+        files: command.descriptors.iter().filter_map(handed).collect(),
+        warnings,
     }
-    shell.push_str(&command.shell_quoted());
-    CommandLine { program: command.program.display().to_string(), arguments: command.argv(), shell, warnings }
 }
 
 /// Connects to a QMP socket, or says why the process behind it did not answer.
@@ -218,7 +220,7 @@ impl Shared {
         // It comes up while the machine is planned.
         let launcher = sandbox::Launcher::start(&self.supervision.launcher).map_err(|error| launch::launch_failed("QEMU", &error))?;
         let options_of_plan = Options { disposable: options.disposable, ..Options::default() };
-        let plan = self.setup.plan(options_of_plan, true, &*self.progress).await?;
+        let mut plan = self.setup.plan(options_of_plan, true, &*self.progress).await?;
         self.not_displaced()?;
         (self.progress)("Starting QEMU");
         let lock = self
@@ -228,24 +230,23 @@ impl Shared {
             .map_err(|error| Error::new(ErrorKind::Backend, "Cannot hand the bundle's lock to QEMU").with_source(error))?;
         let program = self.supervision.launcher.clone();
         let terms = Terms { launcher, program, landlock: self.supervision.landlock, log: self.log(), lock };
-        let launched = launch::launch(&plan, terms).await?;
+        let launched = launch::launch(&mut plan, terms).await?;
         let command_line = shown(&plan);
         let accelerator = Accelerator { name: plan.accelerator.accelerator.name().to_owned(), why: plan.accelerator.why.clone() };
         *self.launched.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((command_line.clone(), accelerator.clone(), launched.sandbox.clone()));
-        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) =
-            plan.command_line.drives.iter().filter_map(|drive| Some((drive.identifier.clone(), drive.node.clone()?))).collect();
-        let record = Record::new(
-            launched.process.identity(),
-            plan.command_line.sockets.qmp.clone(),
-            ports(&plan),
-            self.drive_states(&plan),
-            now(),
+        let record = Record {
+            process: launched.process.identity(),
+            qmp: plan.command_line.sockets.qmp.clone(),
+            consoles: ports(&plan),
+            drives: self.drive_states(&plan),
+            files: plan.command_line.set_files(),
+            started_at: now(),
             options,
             accelerator,
-            launched.sandbox,
+            sandbox: launched.sandbox,
             command_line,
-        );
+        };
         // From here on a new supervisor could take over.
         if let Err(error) = record.write(&self.supervision.record) {
             let _ = launched.process.signal(sandbox::Signal::KILL);
@@ -253,7 +254,7 @@ impl Shared {
         }
         let qmp = match connect(&record.qmp, &launched.process).await {
             Ok(qmp) => qmp,
-            Err(error) => return Err(self.never_greeted(&launched.process, error)),
+            Err(error) => return Err(self.never_greeted(&launched.process, &record.files, error)),
         };
         let events = qmp.events();
         let run = self.begin_run(launched.process, qmp, record, false).await;
@@ -287,7 +288,7 @@ impl Shared {
     }
 
     /// QEMU ended, or hangs, or says what cannot be understood, before it greeted.
-    fn never_greeted(&self, process: &sandbox::Process, error: Error) -> Error {
+    fn never_greeted(&self, process: &sandbox::Process, files: &BTreeMap<u32, PathBuf>, error: Error) -> Error {
         // One that dies closes its monitor a moment before it is gone.
         let dying = error.kind() != ErrorKind::Timeout;
         let exit = process.wait(Some(std::time::Duration::from_secs(if dying { 2 } else { 0 }))).ok().flatten();
@@ -298,12 +299,12 @@ impl Shared {
             return error.with_hint(format!("QEMU was killed; its log is {}", self.log().display()));
         }
         let _ = std::fs::remove_file(&self.supervision.record);
-        died(&Evidence { exit, log: run::end_of_log(&self.log()), ..Evidence::default() }.conclude())
+        died(&Evidence { exit, log: run::end_of_log(&self.log(), files), ..Evidence::default() }.conclude())
     }
 
     fn drive_states(&self, plan: &Plan) -> BTreeMap<String, DriveState> {
         let medium = |id: &str| {
-            let inserted = plan.command_line.drives.iter().any(|drive| drive.identifier == id && drive.node.is_some());
+            let inserted = plan.command_line.drives.iter().any(|drive| drive.identifier == id && !drive.empty);
             let external = self.setup.entry.external_drives.get(id).filter(|_| inserted);
             external.map(|file| Medium { path: images::shown(&file.path), read_only: file.read_only })
         };
@@ -311,7 +312,9 @@ impl Shared {
         names
             .map(|names| {
                 let device = names.device.clone().filter(|_| names.removable);
-                (names.identifier.clone(), DriveState { device, medium: medium(&names.identifier), fdset: None })
+                let sets = names.sets.iter().map(|set| (*set).into()).collect();
+                let state = DriveState { device, medium: medium(&names.identifier), nodes: names.nodes.clone(), sets };
+                (names.identifier.clone(), state)
             })
             .collect()
     }
@@ -524,13 +527,13 @@ impl VirtualMachine for QemuMachine {
     async fn insert(&self, drive: &str, medium: Medium) -> Result<()> {
         let run = self.0.usable("change a medium of")?;
         let _turn = self.0.turn.lock().await;
-        media::insert(&self.0, &run, &self.0.drives(), drive, medium).await
+        media::insert(&self.0.events, &run, &self.0.drives(), drive, medium).await
     }
 
     async fn eject(&self, drive: &str, force: bool) -> Result<()> {
         let run = self.0.usable("eject a medium of")?;
         let _turn = self.0.turn.lock().await;
-        media::eject(&self.0, &run, &self.0.drives(), drive, force).await
+        media::eject(&self.0.events, &run, &self.0.drives(), drive, force).await
     }
 }
 

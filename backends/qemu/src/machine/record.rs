@@ -7,12 +7,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Format of the record; another one is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A running QEMU, as its supervisor knew it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    version: u32,
     /// The process.
     pub process: sandbox::Identity,
     /// Where QMP is.
@@ -21,6 +20,8 @@ pub struct Record {
     pub consoles: Vec<Port>,
     /// What each drive is called over QMP.
     pub drives: BTreeMap<String, DriveState>,
+    /// The files behind the descriptor sets that it was started with, to say which one a message of QEMU is about.
+    pub files: BTreeMap<u32, PathBuf>,
     /// When it was started, in seconds since 1970.
     pub started_at: u64,
     /// How it was started.
@@ -45,43 +46,38 @@ pub struct Port {
 }
 
 /// A drive over QMP, and what is in it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriveState {
     /// The device, where there is one that media can be put into.
     pub device: Option<String>,
     /// The medium.
     pub medium: Option<Medium>,
-    /// The descriptor set that the medium came through, where it came after the start.
-    pub fdset: Option<i64>,
+    /// The block nodes, each before those that it refers to.
+    pub nodes: Vec<String>,
+    /// The descriptor sets of the files.
+    pub sets: Vec<i64>,
+}
+
+/// A record as it is written.
+#[derive(Serialize, Deserialize)]
+struct Versioned<R> {
+    version: u32,
+    #[serde(flatten)]
+    record: R,
 }
 
 impl Record {
-    /// A record of this version.
-    #[expect(clippy::too_many_arguments, reason = "one place makes it")]
-    pub fn new(
-        process: sandbox::Identity,
-        qmp: PathBuf,
-        consoles: Vec<Port>,
-        drives: BTreeMap<String, DriveState>,
-        started_at: u64,
-        options: StartOptions,
-        accelerator: Accelerator,
-        sandbox: Sandbox,
-        command_line: CommandLine,
-    ) -> Self {
-        Self { version: VERSION, process, qmp, consoles, drives, started_at, options, accelerator, sandbox, command_line }
-    }
-
     /// Reads it.
     ///
     /// # Errors
     /// Where it is missing or not of this version.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let record: Self = serde_json::from_slice(&std::fs::read(path)?)?;
-        if record.version != VERSION {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its version is {}, not {VERSION}", record.version)));
+        // The version first: what else there is depends on it.
+        let Versioned { version, record } = serde_json::from_slice::<Versioned<serde_json::Value>>(&std::fs::read(path)?)?;
+        if version != VERSION {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its version is {version}, not {VERSION}")));
         }
-        Ok(record)
+        Ok(serde_json::from_value(record)?)
     }
 
     /// Writes it, whole or not at all.
@@ -91,7 +87,7 @@ impl Record {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("new");
         let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
+        file.write_all(&serde_json::to_vec(&Versioned { version: VERSION, record: self })?)?;
         std::fs::rename(&temporary, path)
     }
 }

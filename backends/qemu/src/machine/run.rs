@@ -54,6 +54,13 @@ impl Run {
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The drive that a block node belongs to.
+    fn drive_of_node(&self, node: &str) -> Option<String> {
+        let record = self.record();
+        let mut drives = record.drives.iter();
+        drives.find(|(_, state)| state.nodes.iter().any(|name| name == node)).map(|(drive, _)| drive.clone())
+    }
+
     /// Writes the record anew, after a change.
     pub fn save_record(&self) {
         if let Err(error) = self.record().write(&self.record_path) {
@@ -143,8 +150,9 @@ fn exit_of(process: Arc<Process>) -> oneshot::Receiver<Exit> {
 
 fn conclude(shared: &Shared, run: &Run) {
     let ending = {
+        let files = run.record().files.clone();
         let mut evidence = run.evidence();
-        evidence.log = end_of_log(&run.log);
+        evidence.log = end_of_log(&run.log, &files);
         evidence.conclude()
     };
     tracing::info!(reason = ?ending.reason, "{}", ending.message);
@@ -153,8 +161,8 @@ fn conclude(shared: &Shared, run: &Run) {
     run.ended.send_replace(Some(ending));
 }
 
-/// The last words of a log: a guest can make QEMU write much.
-pub fn end_of_log(path: &Path) -> String {
+/// The last words of a log: a guest can make QEMU write much. Files have the names that people know, not those of descriptor sets.
+pub fn end_of_log(path: &Path, files: &BTreeMap<u32, PathBuf>) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -163,7 +171,12 @@ pub fn end_of_log(path: &Path) -> String {
         file.take(LOG_KEPT).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    let mut text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    // The highest first, for `/dev/fdset/12` begins with `/dev/fdset/1`.
+    for (set, path) in files.iter().rev() {
+        text = text.replace(&format!("/dev/fdset/{set}"), &path.to_string_lossy());
+    }
+    text
 }
 
 async fn on_notice(shared: &Arc<Shared>, run: &Arc<Run>, notice: Notice) {
@@ -187,7 +200,7 @@ async fn on_notice(shared: &Arc<Shared>, run: &Arc<Run>, notice: Notice) {
             shared.events.send(Event::GuestPanicked { message });
         }
         qmp::Event::BlockIoError(error) => {
-            let drive = error.node_name.as_deref().and_then(|node| shared.drive_of_node(run, node)).unwrap_or(error.device);
+            let drive = error.node_name.and_then(|node| run.drive_of_node(&node)).unwrap_or(error.device);
             shared.events.send(Event::IoError {
                 drive,
                 direction: if error.operation == types::IoOperationType::Read { IoDirection::Read } else { IoDirection::Write },
@@ -235,12 +248,6 @@ impl Shared {
         });
         self.set_run(None);
         self.events.send(Event::Ended { ending: ending.clone() });
-    }
-
-    fn drive_of_node(&self, run: &Run, node: &str) -> Option<String> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = nodes.iter().find(|(_, name)| name.as_str() == node).map(|(drive, _)| drive.clone());
-        known.or_else(|| run.record().drives.keys().find(|drive| node.contains(drive.as_str())).cloned())
     }
 
     /// Something that a person should know.

@@ -1,5 +1,6 @@
 //! From a bundle to a command line: facts, images, plan.
 
+use super::files::Files;
 use super::images;
 use crate::command_line::{self, CommandLine, Options, Paths, Request};
 use crate::facts::accelerator::{self, Wish};
@@ -32,12 +33,14 @@ pub struct Setup {
 }
 
 /// A machine that could be launched.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Plan {
     /// The command line.
     pub command_line: CommandLine,
     /// What executes the guest.
     pub accelerator: Decision,
+    /// The files that it hands over.
+    pub files: Files,
     /// Media that were to be in a drive and cannot be, and the like.
     pub warnings: Vec<String>,
 }
@@ -86,7 +89,7 @@ impl Setup {
         };
         let command_line = command_line::build(&request).map_err(|problems| refusal(&problems))?;
         let warnings = resolved.warnings.into_iter().chain(unshared).collect();
-        Ok(Plan { command_line, accelerator, warnings })
+        Ok(Plan { command_line, accelerator, files: resolved.files, warnings })
     }
 
     /// The shared folder without links, so that QEMU opens what was looked at, or why the guest does not get it. It may have gone since it was

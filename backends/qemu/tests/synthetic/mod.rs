@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use backend_qemu::command_line::{self, CommandLine, Image, Options, Paths, Place, Request};
+use backend_qemu::command_line::{self, CommandLine, Helper, Image, Options, Paths, Request};
 use backend_qemu::facts::{AudioServer, Board, Bus, BusKind, Cpu, Decision, Emulator, Host, MachineType, Names};
 use backend_qemu::firmware::{Catalogue, Firmware};
 use bundle::qemu::{Configuration, Display, Drive, DriveInterface, ImageType, Network, Serial};
@@ -201,7 +201,7 @@ impl Case {
     /// Adds a drive with an image in the bundle.
     pub fn drive(&mut self, identifier: &str, image_type: ImageType, interface: DriveInterface, driver: &str) -> &mut Drive {
         let name = format!("{identifier}.{driver}");
-        self.images.insert(identifier.to_owned(), Image::single(format!("/machine.utm/Data/{name}"), driver, Place::Bundle));
+        self.images.insert(identifier.to_owned(), Image::single(format!("/machine.utm/Data/{name}"), driver));
         self.configuration.drives.push(Drive {
             image_name: name.parse::<FileName>().ok(),
             image_type,
@@ -223,7 +223,7 @@ impl Case {
             ..Drive::default()
         });
         if let Some(path) = medium {
-            self.images.insert(identifier.to_owned(), Image::single(path, "raw", Place::External));
+            self.images.insert(identifier.to_owned(), Image::single(path, "raw"));
         }
     }
 
@@ -277,7 +277,12 @@ impl Case {
                     line.descriptors.iter().map(|descriptor| format!("{} {:?}", descriptor.fd, descriptor.source)).collect(),
                 );
                 list("preparations", line.preparations.iter().map(|preparation| format!("{preparation:?}")).collect());
-                list("helpers", line.helpers.iter().map(|helper| helper.shell_quoted()).collect());
+                let helper = |helper: &Helper| {
+                    let descriptors =
+                        helper.descriptors.iter().map(|descriptor| format!("\n    {} {:?}", descriptor.fd, descriptor.source));
+                    helper.shell_quoted() + &descriptors.collect::<String>()
+                };
+                list("helpers", line.helpers.iter().map(helper).collect());
                 list("sockets made", vec![format!("{:?}", line.makes)]);
                 list("drives", line.drives.iter().map(|drive| format!("{drive:?}")).collect());
                 list("warnings", line.warnings.iter().map(|problem| format!("{}: {problem}", problem.level)).collect());

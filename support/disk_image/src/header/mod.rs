@@ -12,6 +12,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::Format;
+use crate::format::length;
 use bytes::Bytes;
 
 pub(crate) use others::is_vpc_footer;
@@ -75,8 +76,7 @@ pub enum HeaderError {
 ///
 /// [`HeaderError`] when it is damaged, of another format, or cannot be read.
 pub fn header(file: &File, format: Format) -> Result<Header, HeaderError> {
-    let length = file.metadata()?.len();
-    read(&Bytes::new(file, length, format))
+    read(&Bytes::new(file, length(file)?, format))
 }
 
 /// Reads the header of an image that is in memory as a whole.
