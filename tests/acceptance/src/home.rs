@@ -207,7 +207,7 @@ impl Home {
         text
     }
 
-    /// The processes that have this home's path among their arguments or in their environment: nothing else has.
+    /// The processes that have this home's path among their arguments or in their environment, or work in it: nothing else has.
     pub fn processes(&self) -> Vec<u32> {
         let needle = self.path().as_os_str().as_encoded_bytes();
         let knows = |file: PathBuf| fs::read(file).is_ok_and(|bytes| bytes.windows(needle.len()).any(|part| part == needle));
@@ -215,7 +215,11 @@ impl Home {
         let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         numbers
             .filter(|pid| *pid != std::process::id() && crate::lives(*pid))
-            .filter(|pid| ["cmdline", "environ"].iter().any(|file| knows(PathBuf::from(format!("/proc/{pid}/{file}")))))
+            .filter(|pid| {
+                // All that QEMU has of it is where it works.
+                let works_here = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder.starts_with(self.path()));
+                works_here || ["cmdline", "environ"].iter().any(|file| knows(PathBuf::from(format!("/proc/{pid}/{file}"))))
+            })
             .collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use acceptance::guests::Guests;
@@ -94,6 +95,24 @@ fn a_qemu_that_hangs_is_ended() {
 }
 
 #[test]
+fn a_start_that_hangs_can_be_stopped() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    for (behaviour, method) in [("hang", "--kill"), ("silent", "--force")] {
+        let home = Home::new().with_fake_qemu(FAKE, behaviour);
+        let guest = empty(&home, "Demo");
+        let start = home.command(["--json", "start", "Demo", "--wait"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually("it is being started", PATIENCE, || (guest.state() == "starting").then_some(()));
+        guest.viv("stop", &[method]);
+        let failure = Ran::from(start.wait_with_output().unwrap()).failure();
+        assert_ne!(failure["kind"], "timeout", "{behaviour}: the stop waited: {failure:#}");
+        assert_eq!(guest.state(), "stopped");
+        eventually("nothing is left running", PATIENCE, || home.processes().is_empty().then_some(()));
+    }
+}
+
+#[test]
 fn a_qemu_with_news_that_nobody_knows_runs_on() {
     if emulator("x86_64").is_none() {
         return;
@@ -116,7 +135,7 @@ fn of_two_starts_one_wins() {
     let home = Home::new();
     let guest = empty(&home, "Demo");
     for _ in 0..3 {
-        let start = || home.command(["start", "Demo", "--wait", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let start = || home.command(["start", "Demo", "--wait", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut codes = [start(), start()].map(|child| Ran::from(child.wait_with_output().unwrap()).code);
         codes.sort_unstable();
         assert_eq!(codes, [0, 4]);

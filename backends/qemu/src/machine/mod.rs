@@ -69,6 +69,10 @@ pub struct Shared {
     events: EventSender,
     /// Held by whoever talks QEMU into another state, so that two do not at once. A stop does not wait for it.
     turn: tokio::sync::Mutex<()>,
+    /// Held by a start until it has come to its end, also when a stop displaces it.
+    starting: tokio::sync::Mutex<()>,
+    /// Wakes a start that a stop displaces.
+    displaced: tokio::sync::Notify,
     progress: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -89,6 +93,8 @@ impl QemuMachine {
             launched: Mutex::new(None),
             events: EventSender::new(),
             turn: tokio::sync::Mutex::new(()),
+            starting: tokio::sync::Mutex::new(()),
+            displaced: tokio::sync::Notify::new(),
             progress,
         }))
     }
@@ -154,6 +160,10 @@ async fn connect(socket: &std::path::Path, process: &sandbox::Process) -> Result
     })
 }
 
+fn stopped_meanwhile() -> Error {
+    Error::new(ErrorKind::Cancelled, "The machine was stopped while it was being started")
+}
+
 impl Shared {
     fn state(&self) -> State {
         self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner).state()
@@ -217,11 +227,12 @@ impl Shared {
 
     /// Everything between the request and the running guest. On failure nothing is left running.
     async fn start(self: Arc<Self>, options: StartOptions) -> Result<()> {
+        let _starting = self.starting.lock().await;
+        self.not_displaced()?;
         // It comes up while the machine is planned.
         let launcher = sandbox::Launcher::start(&self.supervision.launcher).map_err(|error| launch::launch_failed("QEMU", &error))?;
         let options_of_plan = Options { disposable: options.disposable, ..Options::default() };
-        let mut plan = self.setup.plan(options_of_plan, true, &*self.progress).await?;
-        self.not_displaced()?;
+        let mut plan = self.unless_displaced(self.setup.plan(options_of_plan, true, &*self.progress)).await?;
         (self.progress)("Starting QEMU");
         let lock = self
             .supervision
@@ -230,7 +241,7 @@ impl Shared {
             .map_err(|error| Error::new(ErrorKind::Backend, "Cannot hand the bundle's lock to QEMU").with_source(error))?;
         let program = self.supervision.launcher.clone();
         let terms = Terms { launcher, program, landlock: self.supervision.landlock, log: self.log(), lock };
-        let launched = launch::launch(&mut plan, terms).await?;
+        let launched = self.unless_displaced(launch::launch(&mut plan, terms)).await?;
         let command_line = shown(&plan);
         let accelerator = Accelerator { name: plan.accelerator.accelerator.name().to_owned(), why: plan.accelerator.why.clone() };
         *self.launched.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -252,7 +263,7 @@ impl Shared {
             let _ = launched.process.signal(sandbox::Signal::KILL);
             return Err(Error::new(ErrorKind::File, "Cannot record the running machine").with_source(error));
         }
-        let qmp = match connect(&record.qmp, &launched.process).await {
+        let qmp = match self.unless_displaced(connect(&record.qmp, &launched.process)).await {
             Ok(qmp) => qmp,
             Err(error) => return Err(self.never_greeted(&launched.process, &record.files, error)),
         };
@@ -278,19 +289,26 @@ impl Shared {
         Ok(())
     }
 
+    /// What comes of `step`, which may hang, unless a stop comes first.
+    async fn unless_displaced<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        // It hears of every stop from here on.
+        let displaced = self.displaced.notified();
+        self.not_displaced()?;
+        tokio::select! {
+            () = displaced => Err(stopped_meanwhile()),
+            outcome = step => outcome,
+        }
+    }
+
     /// A stop came in between.
     fn not_displaced(&self) -> Result<()> {
-        if self.under_way() == Some(Operation::Start) {
-            Ok(())
-        } else {
-            Err(Error::new(ErrorKind::Cancelled, "The machine was stopped while it was being started"))
-        }
+        if self.under_way() == Some(Operation::Start) { Ok(()) } else { Err(stopped_meanwhile()) }
     }
 
     /// QEMU ended, or hangs, or says what cannot be understood, before it greeted.
     fn never_greeted(&self, process: &sandbox::Process, files: &BTreeMap<u32, PathBuf>, error: Error) -> Error {
         // One that dies closes its monitor a moment before it is gone.
-        let dying = error.kind() != ErrorKind::Timeout;
+        let dying = !matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Cancelled);
         let exit = process.wait(Some(std::time::Duration::from_secs(if dying { 2 } else { 0 }))).ok().flatten();
         if exit.is_none() && process.is_alive().unwrap_or(false) {
             let _ = process.signal(sandbox::Signal::KILL);
@@ -436,20 +454,21 @@ impl VirtualMachine for QemuMachine {
         self.0.begin(Operation::Stop)?;
         let shared = self.0.clone();
         let stopped = tokio::spawn(async move {
-            match shared.current_run() {
-                Some(run) => {
-                    let outcome = run::end(&run, method).await;
-                    if outcome.is_err() {
-                        shared.change(|lifecycle| lifecycle.finish(Operation::Stop, false));
-                    }
-                    outcome
+            // A start that hangs is told, and takes back what it has begun.
+            shared.displaced.notify_waiters();
+            let _started = if shared.current_run().is_none() { Some(shared.starting.lock().await) } else { None };
+            if let Some(run) = shared.current_run() {
+                let outcome = run::end(&run, method).await;
+                if outcome.is_err() {
+                    shared.change(|lifecycle| lifecycle.finish(Operation::Stop, false));
                 }
-                None => {
-                    let reason = if method == StopMethod::Kill { EndReason::Killed } else { EndReason::Forced };
-                    shared.end(&Ending::new(reason, "The machine was stopped before QEMU ran"));
-                    Ok(())
-                }
+                return outcome;
             }
+            if shared.under_way() == Some(Operation::Stop) {
+                let reason = if method == StopMethod::Kill { EndReason::Killed } else { EndReason::Forced };
+                shared.end(&Ending::new(reason, "The machine was stopped before QEMU ran"));
+            }
+            Ok(())
         });
         stopped.await.unwrap_or_else(|error| Err(Error::new(ErrorKind::Backend, "Stopping the machine failed").with_source(error)))
     }
