@@ -128,7 +128,7 @@ fn pack(source: &Path, folder: &str, target: &Path, job: &Job) -> Result<()> {
     let items = transfer::inventory(source)?;
     let length = |kind: &ItemKind| match kind {
         ItemKind::File { length, .. } => *length,
-        ItemKind::Folder | ItemKind::Link(_) => 0,
+        ItemKind::Folder | ItemKind::Link(_) | ItemKind::Outward => 0,
     };
     let total: u64 = items.iter().map(|item| length(&item.kind)).sum();
     let failed = |error: io::Error| Error::io(format!("Cannot write {}", target.display()), error);
@@ -206,13 +206,17 @@ fn pack_items<W: Write + Seek>(
     let mut done = 0;
     for item in items {
         job.check()?;
+        if matches!(item.kind, ItemKind::Outward) {
+            tracing::warn!(path = %item.relative.display(), "left out a link that leads out of the bundle");
+            continue;
+        }
         let relative = item.relative.to_str().ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, format!("A file name that is not UTF-8 cannot be packed: {}", item.relative.display()))
         })?;
         let name = format!("{folder}/{relative}");
         match &item.kind {
             ItemKind::Folder => zip.add_directory(format!("{name}/"), options).map_err(|error| failed(error.into()))?,
-            ItemKind::File { .. } | ItemKind::Link(_) => {
+            ItemKind::File { .. } | ItemKind::Link(_) | ItemKind::Outward => {
                 let path = source.join(&item.relative);
                 // Links of links can lead out though each name stays inside; what they lead to is not given away.
                 if !path.is_file() || matches!(item.kind, ItemKind::Link(_)) && !files::absolute(&path).starts_with(files::absolute(source))

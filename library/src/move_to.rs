@@ -59,6 +59,8 @@ impl Library {
 
     /// To another file system: the original goes only when the copy is complete and on the disk.
     fn move_across(&self, machine: &Machine, folder: &Path, destination: &Path, job: &Job) -> Result<()> {
+        // The original goes afterwards.
+        transfer::ensure_whole(&machine.path)?;
         let name = destination.file_name().unwrap_or_default().to_string_lossy();
         let part = Part::folder(self.places(), folder, &name)?;
         transfer::copy_bundle(&machine.path, part.path(), job)?;

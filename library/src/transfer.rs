@@ -34,10 +34,11 @@ pub(crate) enum ItemKind {
     },
     /// A link to something in the bundle.
     Link(PathBuf),
+    /// A link that leads out of the bundle. No machine can use it, and copies are made without it.
+    Outward,
 }
 
-/// Everything in a bundle that is copied, folders before what is in them. Sockets and the like are left out; so are links that lead out
-/// of it, which no machine could use.
+/// Everything in a bundle, folders before what is in them. Sockets and the like are left out.
 pub(crate) fn inventory(bundle: &Path) -> Result<Vec<Item>> {
     let failed = |source: io::Error| Error::io(format!("Cannot read {}", bundle.display()), source);
     let mut items = Vec::new();
@@ -60,10 +61,7 @@ pub(crate) fn inventory(bundle: &Path) -> Result<Vec<Item>> {
         } else if kind.is_symlink() {
             match fs::read_link(entry.path()) {
                 Ok(target) if stays_inside(&relative, &target) => ItemKind::Link(target),
-                _ => {
-                    tracing::warn!(path = %entry.path().display(), "left out a link that leads out of the bundle");
-                    continue;
-                }
+                _ => ItemKind::Outward,
             }
         } else {
             continue;
@@ -91,12 +89,20 @@ fn stays_inside(relative: &Path, target: &Path) -> bool {
     true
 }
 
+/// Refuses a bundle of which [`copy_bundle`] would leave something out that a person made.
+pub(crate) fn ensure_whole(bundle: &Path) -> Result<()> {
+    let items = inventory(bundle)?;
+    let Some(link) = items.iter().find(|item| matches!(item.kind, ItemKind::Outward)) else { return Ok(()) };
+    let message = format!("A link leads out of the bundle and would be lost: {}", bundle.join(&link.relative).display());
+    Err(Error::new(ErrorKind::Invalid, message).with_hint("Put the file itself there, or remove the link"))
+}
+
 /// Copies a bundle into `target`, an empty folder. Refuses before it begins where there is not enough space.
 pub(crate) fn copy_bundle(source: &Path, target: &Path, job: &Job) -> Result<()> {
     let items = inventory(source)?;
     let sizes = |item: &Item| match item.kind {
         ItemKind::File { allocated, .. } => allocated,
-        ItemKind::Folder | ItemKind::Link(_) => 0,
+        ItemKind::Folder | ItemKind::Link(_) | ItemKind::Outward => 0,
     };
     let total: u64 = items.iter().map(sizes).sum();
     if !shares_blocks(source, &items, target) {
@@ -109,6 +115,7 @@ pub(crate) fn copy_bundle(source: &Path, target: &Path, job: &Job) -> Result<()>
         let failed = |error| Error::io(format!("Cannot copy to {}", to.display()), error);
         match &item.kind {
             ItemKind::Folder => fs::create_dir(&to).map_err(failed)?,
+            ItemKind::Outward => tracing::warn!(path = %from.display(), "left out a link that leads out of the bundle"),
             ItemKind::Link(link) => std::os::unix::fs::symlink(link, &to).map_err(failed)?,
             ItemKind::File { allocated, .. } => {
                 let what = format!("Copying {}", item.relative.display());

@@ -444,19 +444,38 @@ fn a_move_keeps_everything_and_goes_home_again() {
     assert_eq!(home.library.machines().len(), 1);
 }
 
+/// A folder on another file system than the machines are, or a reason to skip.
+fn other_file_system(home: &Home) -> Option<tempfile::TempDir> {
+    let device = |path: &Path| fs::metadata(path).map(|data| data.dev()).ok();
+    let places = [Path::new("/dev/shm"), &std::env::temp_dir(), Path::new("/var/tmp")];
+    let other = places.into_iter().find(|place| device(place).is_some() && device(place) != device(home.folder.path()));
+    let folder = other.and_then(|place| tempfile::tempdir_in(place).ok());
+    if folder.is_none() {
+        eprintln!("skipped: there is no other file system to write to");
+    }
+    folder
+}
+
+#[test]
+fn a_link_that_leads_out_is_not_lost_by_a_move() {
+    let home = Home::new();
+    let Some(target) = other_file_system(&home) else { return };
+    let machine = run(home.machine("Linked")).machine;
+    let link = machine.path.join("Data/elsewhere");
+    std::os::unix::fs::symlink("../../precious", &link).unwrap();
+    let refused = run(home.library.move_to(&machine, target.path(), &Job::silent())).unwrap_err();
+    assert!(refused.to_string().contains("elsewhere"), "{refused}");
+    assert!(link.is_symlink() && names(target.path()).is_empty());
+    assert_eq!(home.library.machines(), vec![machine.clone()]);
+    // By a rename it stays what it is.
+    let moved = run(home.library.move_to(&machine, &home.elsewhere("beside"), &Job::silent())).unwrap();
+    assert!(moved.path.join("Data/elsewhere").is_symlink());
+}
+
 #[test]
 fn a_move_to_another_file_system_copies_and_then_removes() {
-    let shm = Path::new("/dev/shm");
     let home = Home::new();
-    let device = |path: &Path| fs::metadata(path).map(|data| data.dev()).ok();
-    if device(shm).is_none() || device(shm) == device(home.folder.path()) {
-        eprintln!("skipped: /dev/shm is no other file system");
-        return;
-    }
-    let Ok(target) = tempfile::tempdir_in(shm) else {
-        eprintln!("skipped: /dev/shm cannot be written to");
-        return;
-    };
+    let Some(target) = other_file_system(&home) else { return };
     let machine = run(home.machine("Far")).machine;
     let content = disk(&home.library, &machine);
     let record = home.library.places().last_run_of(&machine.id);
