@@ -69,14 +69,15 @@ impl Library {
 /// A medium as the registry holds it, with the format that it has now: a guest could write another one's header into it.
 pub(crate) fn host_file(path: &Path, read_only: bool) -> HostFile {
     let mut file = HostFile::new(path, read_only);
-    if let Some(format) = std::fs::File::open(path).ok().filter(is_regular).and_then(|file| disk_image::probe(&file).ok()) {
+    if let Some(format) = std::fs::File::open(path).ok().filter(holds_bytes).and_then(|file| disk_image::probe(&file).ok()) {
         file.extra.insert(FORMAT_KEY.to_owned(), format.driver().into());
     }
     file
 }
 
-fn is_regular(file: &std::fs::File) -> bool {
-    file.metadata().is_ok_and(|data| data.is_file())
+fn holds_bytes(file: &std::fs::File) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    file.metadata().is_ok_and(|data| data.is_file() || data.file_type().is_block_device())
 }
 
 /// What is wrong with a medium: it may be a file or a block device, such as an optical drive.
