@@ -13,6 +13,6 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().expect("a tem
 fuzz_target!(|bytes: &[u8]| {
     let registry = Registry::new(FOLDER.path());
     std::fs::write(registry.path(Uuid::nil()), bytes).expect("the document can be written");
-    let (entry, _problems) = registry.read(Uuid::nil()).expect("the document can be read");
+    let (entry, _problems) = registry.read(Uuid::nil(), FOLDER.path()).expect("the document can be read");
     serde_json::to_vec(&entry).expect("an entry can be written");
 });

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bundle::registry::HostFile;
 use bundle::{CONFIGURATION_FILE, Configuration, DATA_FOLDER, bundle_file_name};
 use supervisor_api::launch;
 
@@ -82,10 +81,10 @@ impl Library {
         let (name, uuid) = (name.to_owned(), configuration.uuid());
         self.work(move |library| {
             let registry = library.registry();
+            let package = library.places().machines.join(bundle_file_name(&name));
             if !media.is_empty() {
-                let remembered = registry.update(uuid, |entry| {
+                let remembered = registry.update(uuid, &package, |entry| {
                     name.clone_into(&mut entry.name);
-                    entry.package = Some(HostFile::new(library.places().machines.join(bundle_file_name(&name)), false));
                     for (drive, medium, read_only) in media {
                         entry.external_drives.insert(drive, media::host_file(&medium, read_only));
                     }
@@ -94,7 +93,7 @@ impl Library {
             }
             let made = library.publish(part, &name, notes);
             if made.is_err() {
-                let _ = registry.remove(uuid);
+                let _ = registry.remove(uuid, &package);
             }
             made
         })

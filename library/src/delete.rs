@@ -35,8 +35,7 @@ impl Library {
                 staging::discard(self.places(), &machine.path)
                     .map_err(|error| Error::io(format!("Cannot delete {}", machine.path.display()), error))?;
                 if let Some(uuid) = machine.uuid
-                    && !self.uuid_is_taken(uuid, Some(&machine.path))
-                    && let Err(error) = self.registry().remove(uuid)
+                    && let Err(error) = self.registry().remove(uuid, &machine.path)
                 {
                     tracing::warn!(%error, "cannot remove what is remembered of the machine");
                 }

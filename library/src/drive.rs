@@ -22,7 +22,7 @@ impl Library {
     /// [`crate::ErrorKind::Invalid`] where the configuration cannot be read.
     pub fn drives(&self, machine: &Machine) -> Result<Vec<DriveInfo>> {
         let bundle = open(machine)?;
-        let (entry, _) = self.registry().read(bundle.configuration.uuid()).unwrap_or_default();
+        let (entry, _) = self.registry().read(bundle.configuration.uuid(), &machine.path).unwrap_or_default();
         let mut drives = listed(&bundle.configuration);
         for (drive, image) in &mut drives {
             match image {

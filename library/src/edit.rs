@@ -62,6 +62,7 @@ impl Library {
             bundle.save().map_err(|error| from_save(error, &machine.name))?;
             return Err(Error::io(format!("Cannot rename the bundle to {}", destination.display()), error));
         }
+        self.follow_in_registry(uuid, &machine.path, &destination);
         Ok((result, destination))
     }
 
@@ -91,12 +92,17 @@ impl Library {
     /// What this host knows of a machine follows it to another UUID.
     fn move_registry_entry(&self, from: Uuid, to: Uuid, path: &Path) {
         let registry = self.registry();
-        let moved = registry.read(from).and_then(|(entry, _)| registry.update(to, |new| *new = entry)).and_then(|()| {
-            // Another machine with the old UUID may still need it.
-            if self.uuid_is_taken(from, Some(path)) { Ok(()) } else { registry.remove(from) }
-        });
+        let moved = registry.read(from, path).and_then(|(entry, _)| registry.update(to, path, |new| *new = entry));
+        let moved = moved.and_then(|()| registry.remove(from, path));
         if let Err(error) = moved {
             tracing::warn!(%error, "cannot move what is known of the machine to its new UUID");
+        }
+    }
+
+    /// What this host knows of a machine follows its bundle.
+    pub(crate) fn follow_in_registry(&self, uuid: Uuid, from: &Path, to: &Path) {
+        if let Err(error) = self.registry().moved(uuid, from, to) {
+            tracing::warn!(%error, "cannot move what is known of the machine to where its bundle is now");
         }
     }
 

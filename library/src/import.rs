@@ -123,8 +123,7 @@ impl Library {
     /// Whether a machine with this UUID was given media or folders, perhaps one that is in the trash: whoever made a bundle can write any UUID
     /// into it, and would get them.
     fn is_remembered(&self, uuid: Uuid) -> bool {
-        let (entry, _) = self.registry().read(uuid).unwrap_or_default();
-        !entry.external_drives.is_empty() || !entry.shared_directories.is_empty()
+        self.registry().has_given(uuid).unwrap_or(true)
     }
 
     async fn import_image(&self, path: &Path, options: ImportOptions, job: &Job) -> Result<Made> {

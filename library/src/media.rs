@@ -54,9 +54,8 @@ impl Library {
     }
 
     pub(crate) fn remember_medium(&self, uuid: Uuid, machine: &Machine, drive: &str, medium: Option<HostFile>) -> Result<()> {
-        let updated = self.registry().update(uuid, |entry| {
+        let updated = self.registry().update(uuid, &machine.path, |entry| {
             machine.name.clone_into(&mut entry.name);
-            entry.package = Some(HostFile::new(&machine.path, false));
             match medium {
                 Some(medium) => drop(entry.external_drives.insert(drive.to_owned(), medium)),
                 None => drop(entry.external_drives.remove(drive)),

@@ -52,6 +52,9 @@ impl Library {
             }
             return Err(error);
         }
+        if let Some(uuid) = machine.uuid {
+            self.follow_in_registry(uuid, &machine.path, &destination);
+        }
         registered::remove(self.places(), &machine.path)?;
         drop(lock);
         Ok(self.again(&destination))

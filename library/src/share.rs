@@ -43,7 +43,7 @@ impl Library {
     pub fn shared_folder(&self, machine: &Machine) -> Result<SharedFolder> {
         let configuration = self.configuration(machine)?.configuration;
         let qemu = able(&configuration)?;
-        let entry = self.registry().read(configuration.uuid());
+        let entry = self.registry().read(configuration.uuid(), &machine.path);
         let (entry, _) = entry.map_err(|error| Error::io(format!("Cannot read what \"{}\" shares", machine.name), error))?;
         Ok(SharedFolder {
             folder: entry.shared_directories.into_iter().next().map(|folder| folder.path),
@@ -81,9 +81,8 @@ impl Library {
             })?;
         }
         let uuid = self.configuration(machine)?.configuration.uuid();
-        let updated = self.registry().update(uuid, |entry| {
+        let updated = self.registry().update(uuid, &machine.path, |entry| {
             machine.name.clone_into(&mut entry.name);
-            entry.package = Some(HostFile::new(&machine.path, false));
             match folder {
                 Some(Some(folder)) => entry.shared_directories = vec![HostFile::new(folder, read_only)],
                 Some(None) => entry.shared_directories.clear(),

@@ -12,7 +12,7 @@ use crate::{Library, Machine, Result, edit};
 pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
     let bundle = edit::open(machine)?;
     let configuration = &bundle.configuration;
-    let (entry, _) = library.registry().read(configuration.uuid()).unwrap_or_default();
+    let (entry, _) = library.registry().read(configuration.uuid(), &machine.path).unwrap_or_default();
     let medium = |id: &str| entry.external_drives.get(id).map(|file| file.path.clone());
     let (backend, consoles, displays, drives) = match configuration {
         Configuration::Qemu(qemu) => (

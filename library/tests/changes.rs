@@ -65,7 +65,7 @@ fn what_is_remembered_follows_a_new_uuid() {
     let home = Home::new();
     let machine = run(home.machine("U")).machine;
     let registry = bundle::registry::Registry::new(home.library.places().registry());
-    registry.update(machine.uuid.unwrap(), |entry| entry.suspended = true).unwrap();
+    registry.update(machine.uuid.unwrap(), &machine.path, |entry| entry.suspended = true).unwrap();
     let new = uuid::Uuid::new_v4();
     home.library
         .edit(&machine, |configuration| {
@@ -73,7 +73,7 @@ fn what_is_remembered_follows_a_new_uuid() {
             Ok(())
         })
         .unwrap();
-    assert!(registry.read(new).unwrap().0.suspended);
+    assert!(registry.read(new, &machine.path).unwrap().0.suspended);
     assert_eq!(registry.machines().unwrap(), [new]);
 }
 
@@ -198,7 +198,7 @@ fn a_machine_is_deleted_for_good_even_when_it_is_broken() {
     let home = Home::new();
     let machine = run(home.machine("Gone")).machine;
     let registry = bundle::registry::Registry::new(home.library.places().registry());
-    registry.update(machine.uuid.unwrap(), |entry| entry.suspended = true).unwrap();
+    registry.update(machine.uuid.unwrap(), &machine.path, |entry| entry.suspended = true).unwrap();
     run(home.library.delete(&machine, Deletion::Permanent)).unwrap();
     assert!(home.entries().is_empty() && registry.machines().unwrap().is_empty());
     assert_eq!(run(home.library.delete(&machine, Deletion::Permanent)).unwrap_err().kind(), ErrorKind::NotFound);

@@ -181,7 +181,7 @@ fn an_old_bundle_s_windows_arrive_and_its_paths_are_only_told() {
 
     let made = run(home.library.import(&old, ImportOptions::default(), &Job::silent())).unwrap();
     let registry = bundle::registry::Registry::new(home.library.places().registry());
-    let (entry, _) = registry.read(made.machine.uuid.unwrap()).unwrap();
+    let (entry, _) = registry.read(made.machine.uuid.unwrap(), &made.machine.path).unwrap();
     assert!(entry.suspended && entry.window_settings["0"].scale == 2.0);
     assert!(entry.shared_directories.is_empty() && entry.external_drives.is_empty());
     let notes = made.notes.join("\n");
@@ -202,7 +202,7 @@ fn an_import_gets_nothing_that_another_machine_was_given() {
     let exported = run(home.library.export(&machine, &home.elsewhere("outside"), ExportFormat::Folder, false, &Job::silent())).unwrap();
     let registry = bundle::registry::Registry::new(other.library.places().registry());
     let folder = bundle::registry::HostFile::new("/home/me/Documents", false);
-    registry.update(machine.uuid.unwrap(), |entry| entry.shared_directories.push(folder)).unwrap();
+    registry.update(machine.uuid.unwrap(), &machine.path, |entry| entry.shared_directories.push(folder)).unwrap();
     let imported = run(other.library.import(&exported, ImportOptions::default(), &Job::silent())).unwrap();
     assert_ne!(imported.machine.uuid, machine.uuid);
     assert!(imported.notes.iter().any(|note| note.contains("UUID")), "{:?}", imported.notes);

@@ -94,7 +94,7 @@ pub fn read_view_state(bundle: &Path) -> Option<ViewState> {
 /// When the registry cannot be written, or the file not be renamed.
 pub fn hand_over_view_state(bundle: &Path, registry: &Registry, uuid: Uuid) -> io::Result<Option<ViewState>> {
     let Some(state) = read_view_state(bundle) else { return Ok(None) };
-    registry.update(uuid, |entry| state.apply_to(entry))?;
+    registry.update(uuid, bundle, |entry| state.apply_to(entry))?;
     retire_view_state(bundle)?;
     Ok(Some(state))
 }

@@ -68,7 +68,7 @@ fn it_is_handed_over_once_and_a_damaged_one_is_left_alone() {
     let uuid = uuid::Uuid::from_u128(7);
     std::fs::create_dir(&bundle).unwrap();
     assert_eq!(hand_over_view_state(&bundle, &registry, uuid).unwrap(), None);
-    assert_eq!(registry.read(uuid).unwrap().0, Entry::default());
+    assert_eq!(registry.read(uuid, &bundle).unwrap().0, Entry::default());
 
     std::fs::write(&file, "no property list").unwrap();
     assert_eq!(hand_over_view_state(&bundle, &registry, uuid).unwrap(), None);
@@ -79,6 +79,6 @@ fn it_is_handed_over_once_and_a_damaged_one_is_left_alone() {
     assert!(hand_over_view_state(&bundle, &registry, uuid).unwrap().is_some_and(|state| state.suspended));
     assert!(!file.exists());
     assert_eq!(std::fs::read(bundle.join("view.plist.migrated")).unwrap(), bytes);
-    let (entry, _) = registry.read(uuid).unwrap();
+    let (entry, _) = registry.read(uuid, &bundle).unwrap();
     assert!(entry.suspended && !entry.window_settings["0"].toolbar_visible);
 }

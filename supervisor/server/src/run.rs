@@ -151,7 +151,7 @@ impl Supervisor {
 
     /// A machine that was started anew has left behind what it was suspended with: going back there would undo what it writes from now on.
     fn forget_suspension(&self, uuid: Uuid) {
-        if let Err(error) = self.registry().update(uuid, |entry| entry.suspended = false) {
+        if let Err(error) = self.registry().update(uuid, &self.bundle, |entry| entry.suspended = false) {
             tracing::warn!(%error, "The machine still counts as suspended");
         }
     }
@@ -227,7 +227,7 @@ impl Supervisor {
     ) -> Result<Arc<Session>> {
         let socket = self.runtime.api_socket();
         let listener = UnixListener::bind(&socket).map_err(|error| file("listen on", &socket, error))?;
-        let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid };
+        let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid, bundle: self.bundle.clone() };
         let machine: Arc<dyn VirtualMachine> = Arc::new(machine);
         let pictures = Pictures::new(&self.bundle, self.settings.screenshots, options.disposable);
         let session = Arc::new(Session::new(machine, Box::new(media), pictures, self.bundle.clone(), options, started_at, warnings));
@@ -383,7 +383,7 @@ pub fn setup(opened: Bundle, id: &str, places: &Places, runtime: &Runtime) -> Re
         .with_hint("make a machine with `viv create --backend qemu` and import its disk"));
     };
     let (entry, problems) = Registry::new(places.registry())
-        .read(configuration.information.uuid)
+        .read(configuration.information.uuid, &bundle)
         .map_err(|error| file("read the registry in", &places.registry(), error))?;
     for problem in problems {
         tracing::warn!("{}: {}", problem.key_path, problem.message);
@@ -409,11 +409,12 @@ pub fn qemu_directories() -> Vec<PathBuf> {
 struct RememberedMedia {
     registry: Registry,
     uuid: Uuid,
+    bundle: PathBuf,
 }
 
 impl MediaRecord for RememberedMedia {
     fn record(&self, drive: &str, medium: Option<&Medium>) {
-        let changed = self.registry.update(self.uuid, |entry| {
+        let changed = self.registry.update(self.uuid, &self.bundle, |entry| {
             match medium {
                 Some(medium) => {
                     let mut file = HostFile::new(medium.path.clone(), medium.read_only);
@@ -460,7 +461,7 @@ mod tests {
         assert!(bundle.join("Data/efi_vars.fd").is_file() && !bundle.join("Images").exists());
         let opened = open(&bundle).unwrap();
         assert_eq!(opened.origin(), Origin::V4);
-        let (entry, _) = registry.read(opened.configuration.uuid()).unwrap();
+        let (entry, _) = registry.read(opened.configuration.uuid(), &bundle).unwrap();
         assert!(entry.suspended && entry.window_settings["0"].scale == 1.5);
         // Whoever made the bundle chose this path.
         assert!(entry.shared_directories.is_empty());
