@@ -71,6 +71,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // It would say on standard error that standard error cannot be written to, and panic: no reason to let go of a guest.
+        .log_internal_errors(false)
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("VIVARIUM_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )

@@ -53,7 +53,10 @@ impl Ran {
 }
 
 /// The folder of the built programs: `VIVARIUM_BIN`, or where this test was built.
-fn programs() -> PathBuf {
+///
+/// # Panics
+/// Where they are not built.
+pub fn programs() -> PathBuf {
     let folder = match std::env::var_os("VIVARIUM_BIN").filter(|value| !value.is_empty()) {
         Some(folder) => PathBuf::from(folder),
         None => {

@@ -14,7 +14,7 @@ mod mount;
 mod picture;
 
 pub use guest::{Guest, PATIENCE};
-pub use home::{Home, Ran};
+pub use home::{Home, Ran, programs};
 pub use mount::Mount;
 pub use picture::Picture;
 

@@ -1,11 +1,11 @@
 //! What a person does with a machine that runs.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
 use acceptance::guests::Guests;
-use acceptance::{Guest, Home, PATIENCE, emulator, eventually};
+use acceptance::{Guest, Home, PATIENCE, emulator, eventually, programs};
 
 /// A machine that boots the usual guest, with further arguments to `viv create` and words for the kernel.
 fn machine<'h>(home: &'h Home, words: &str, arguments: &[&str]) -> Option<Guest<'h>> {
@@ -42,6 +42,24 @@ fn machines_of_every_kind_start_as_they_are_made() {
         assert_eq!(status["state"], "paused", "{board}: {status:#}");
         home.ok(&["stop", "Demo", "--kill"]);
     }
+}
+
+/// The disk with the logs is full, and stays so while the machine runs.
+#[test]
+fn a_supervisor_that_cannot_write_its_log_keeps_its_machine() {
+    if emulator(std::env::consts::ARCH).is_none() {
+        return;
+    }
+    let home = Home::new();
+    let script = home.path().join("supervisor");
+    let program = programs().join("vivarium-supervisor");
+    fs::write(&script, format!("#!/bin/sh\nexec '{}' \"$@\" 2> /dev/full\n", program.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = home.with("VIVARIUM_SUPERVISOR", &script).with("VIVARIUM_LOG", "debug");
+    home.create("Demo", ["--no-disk"]);
+    home.ok(&["start", "Demo", "--wait"]);
+    assert_eq!(home.json(&["status", "Demo"])["state"], "running");
+    home.ok(&["stop", "Demo", "--force"]);
 }
 
 #[test]
