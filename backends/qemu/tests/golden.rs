@@ -106,10 +106,29 @@ fn network_host_and_bridged() {
     let mut networks = pc().configuration.networks;
     networks.push(networks[0].clone());
     networks[0].mode = NetworkMode::Host;
+    networks[0].host_net_uuid = Some(case.configuration.information.uuid);
     networks[1].mode = NetworkMode::Bridged;
     networks[1].mac_address = "02:00:00:00:00:01".into();
     networks[1].bridge_interface = Some("br7".into());
     case.configuration.networks = networks;
+    assert_snapshot!(case.text());
+}
+
+#[test]
+fn a_guest_that_should_be_isolated_is_not_bridged() {
+    let mut case = bare();
+    case.configuration.networks = pc().configuration.networks;
+    case.network().mode = NetworkMode::Bridged;
+    case.network().isolate_from_host = true;
+    assert_snapshot!(case.text());
+}
+
+#[test]
+fn arguments_that_run_code_or_unconfine_are_refused() {
+    let mut case = bare();
+    // After an option that takes a value, `-append` is that value and no option.
+    let arguments = ["-plugin ./evil.so", "--sandbox=off", "-name", "-append", "-plugin", "evil.so"];
+    case.configuration.qemu.additional_arguments = arguments.map(str::to_owned).into();
     assert_snapshot!(case.text());
 }
 

@@ -81,6 +81,10 @@ fn backend(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) {
         NetworkMode::Host => {
             let message = "the guest reaches nothing, and the host reaches it by forwarded ports only: guests do not see each other";
             b.note(format!("{key}.Mode"), message);
+            if network.host_net_uuid.is_some() {
+                let problem = Problem::ignored(format!("{key}.HostNetUuid"), "host networks that guests share are not there yet; ignored");
+                b.report(problem.with_hint("for guests that see each other choose the mode Bridged and a bridge of their own"));
+            }
             user(b, index, network, key, true);
         }
         NetworkMode::Emulated | NetworkMode::Shared => match passt_program(b, network) {
@@ -220,6 +224,11 @@ fn bridge(b: &mut Builder<'_>, index: usize, network: &Network, key: &str) {
     };
     if !b.emulator().netdevs.contains("tap") {
         return b.fatal(format!("{key}.Mode"), "the installed QEMU cannot use a tap");
+    }
+    // Started all the same, the guest would reach what it is meant to be kept from.
+    if network.isolate_from_host {
+        let problem = Problem::fatal(format!("{key}.IsolateFromHost"), "a guest on a bridge cannot be isolated from this computer");
+        b.report(problem.with_hint("choose the mode Shared (NAT), which can isolate it, or switch IsolateFromHost off"));
     }
     if !network.port_forwards.is_empty() {
         b.note(format!("{key}.PortForward"), "a bridged guest has an address of its own; forwarded ports are ignored");

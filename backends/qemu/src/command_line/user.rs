@@ -6,8 +6,12 @@
 use bundle::Problem;
 use bundle::qemu::Configuration;
 
-use super::builder::Builder;
+use super::builder::{Builder, printable};
 use super::result::{Argument, Subject};
+
+/// Options that are never taken from a bundle: with the first a stranger's machine code would run in QEMU, and the others change how QEMU
+/// confines itself, the last by the words of a file.
+const REFUSED: [&str; 3] = ["plugin", "sandbox", "readconfig"];
 
 /// More is not a command line that a person wrote.
 const MAX_WORDS: usize = 1024;
@@ -33,6 +37,12 @@ pub(super) fn add(b: &mut Builder<'_>) {
     if words.len() > MAX_WORDS || words.iter().any(|word| word.contains('\0')) {
         return b.fatal("QEMU.AdditionalArguments", format!("more than {MAX_WORDS} words, or a NUL character among them"));
     }
+    // Wherever they are: which word is the value of another option, only QEMU knows.
+    for (word, option) in words.iter().filter_map(|word| Some((word, refused(word)?))) {
+        let why = if option == "plugin" { "would run machine code in QEMU" } else { "could change how QEMU is confined" };
+        let problem = Problem::fatal("QEMU.AdditionalArguments", format!("{} {why}; it is refused", printable(word)));
+        b.report(problem.with_hint(format!("remove -{option} and its value from the additional arguments")));
+    }
     // A kernel's command line is what the configuration has no other place for, and nothing to be told about.
     let is_append = |index: usize| words.get(index).is_some_and(|word| word == "-append");
     let foreign = (0..words.len()).filter(|&index| !is_append(index) && !index.checked_sub(1).is_some_and(is_append)).count();
@@ -43,6 +53,13 @@ pub(super) fn add(b: &mut Builder<'_>) {
         );
     }
     b.out.arguments.extend(words.into_iter().map(|word| Argument { subject: Subject::User, words: vec![word] }));
+}
+
+/// The refused option that a word is, with one dash or two, joined to its value or not.
+fn refused(word: &str) -> Option<&'static str> {
+    let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+    let name = name.split_once('=').map_or(name, |(name, _)| name);
+    REFUSED.into_iter().find(|option| *option == name)
 }
 
 fn split(text: &str) -> Vec<String> {
@@ -87,6 +104,16 @@ mod tests {
         assert_eq!(words_of(&["-name \"two words\""]), ["-name", "two words"]);
         assert_eq!(words_of(&["x=\"a b\",y"]), ["x=\"a b\",y"]);
         assert_eq!(words_of(&["\""]), ["\""]);
+    }
+
+    #[test]
+    fn what_runs_code_or_unconfines_is_refused() {
+        for word in ["-plugin", "--plugin", "-plugin=/tmp/a.so", "--sandbox=off", "-sandbox", "-readconfig"] {
+            assert!(refused(word).is_some(), "{word}");
+        }
+        for word in ["plugin", "---plugin", "-plugins", "-device", "-", "", "sandbox=on", "-name=sandbox"] {
+            assert_eq!(refused(word), None, "{word}");
+        }
     }
 
     #[test]
