@@ -10,7 +10,7 @@ use crate::delete::to_trash;
 use crate::edit::{from_save, open, refuse};
 use crate::{
     CheckReport, DiskFormat, DriveInfo, DriveSpec, Error, ErrorKind, ImageFate, Job, Library, Machine, Result, drive_new, files, images,
-    media, transfer,
+    media, transfer, unfinished,
 };
 
 /// A drive is named by its identifier, the beginning of it, or its place in the list counted from 0. Everything that changes refuses while the
@@ -45,6 +45,7 @@ impl Library {
         let bundle = open_to_change(machine)?;
         let data = data_folder(&bundle)?;
         let new = drive_new::plan(&bundle.configuration, spec, &data)?;
+        let _note = new.file.as_ref().map(|file| unfinished::Note::write(&data, &[&file.name])).transpose()?;
         if let Some(file) = &new.file {
             drive_new::make(file, &data, job).await?;
         }
@@ -95,8 +96,7 @@ impl Library {
         })?;
         // The configuration went first: an image that nobody names harms nothing, a name without image does.
         if let (Some(name), Some(path)) = (image, path) {
-            let now = open(machine)?;
-            let used = now.configuration.referenced_files().into_iter().any(|(_, other)| other == name) || is_below(&now, &name, &path);
+            let used = is_used(&open(machine)?, &name, &path);
             if !used && path.exists() {
                 let removed = match fate {
                     ImageFate::Trash => to_trash(&path),
@@ -169,6 +169,8 @@ impl Library {
         let stem = name.as_str().rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
         let new = files::free_name(&data, &format!("{stem}.{}", format.extension()));
         let new = FileName::new(&new).map_err(|error| refuse("Cannot name the image", error))?;
+        // Whichever of the two no drive uses in the end is not needed, also where this process dies.
+        let _note = unfinished::Note::write(&data, &[&name, &new])?;
         images::convert(&chain, &data.join(new.as_str()), convert, &what, job).await?;
         images::record(bundle.path(), |images| images.set_format(&new, format.driver()))?;
         let renamed = self.edit_locked(machine, |configuration| {
@@ -186,7 +188,8 @@ impl Library {
         files::remove(&chain.top().path).map_err(|error| Error::io(format!("Cannot remove the old image {}", old.display()), error))
     }
 
-    /// Looks for errors in a disk's metadata, and repairs what can be with `repair`, on a copy that then takes its place.
+    /// Looks for errors in a disk's metadata, and repairs what can be with `repair`, on a copy that then takes its place. Where more than
+    /// leaks was repaired the original stays beside it, because the result of such a repair has to be looked at by the guest.
     ///
     /// # Errors
     /// See [`crate::ErrorKind`].
@@ -206,19 +209,19 @@ impl Library {
             corruptions: report.corruptions,
             leaks: report.leaks,
             repaired: report.corruptions_fixed.saturating_add(report.leaks_fixed),
+            original: None,
         };
+        let how = if found.is_sound() { Repair::Leaks } else { Repair::All };
         let before = report(found);
         if !repair || before.is_clean() {
             return Ok(before);
         }
         let data = data_folder(&bundle)?;
-        let folder = tempfile::Builder::new()
-            .prefix(PARTIAL)
-            .tempdir_in(&data)
-            .map_err(|error| Error::io(format!("Cannot write to {}", data.display()), error))?;
-        files::ensure_space(&data, files::allocated(&chain.top().path))?;
+        let folder = unfinished::folder(&data)?;
+        let image = &chain.top().path;
+        files::ensure_space(&data, files::allocated(image))?;
         let copy = folder.path().join(name.as_str());
-        let (from, to, copying) = (chain.top().path.clone(), copy.clone(), job.clone());
+        let (from, to, copying) = (image.clone(), copy.clone(), job.clone());
         let label = format!("Copying {name}");
         crate::library::blocking(move || {
             transfer::copy_file(&from, &to, &copying, |done, total| copying.report(label.as_str(), done, Some(total)))
@@ -227,19 +230,28 @@ impl Library {
         job.report(format!("Repairing {name}"), 0, None);
         let copied = disk_image::Chain::resolve(&copy, chain.top().format, bundle.path())
             .map_err(|error| Error::new(ErrorKind::Invalid, "The copy of the image cannot be used").with_source(error))?;
-        let repaired = report(images::cancellable(job, qemu_img.check(&copied, Some(Repair::All))).await?);
+        let repaired = report(images::cancellable(job, qemu_img.check(&copied, Some(how))).await?);
         let after = images::cancellable(job, qemu_img.check(&copied, None)).await?;
         if !after.is_sound() {
             return Ok(before);
         }
-        let replaced = fs::File::open(&copy).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&copy, &chain.top().path));
-        replaced.map_err(|error| Error::io(format!("Cannot replace {}", chain.top().path.display()), error))?;
-        Ok(CheckReport { repaired: repaired.repaired, ..report(after) })
+        let failed = |error| Error::io(format!("Cannot replace {}", image.display()), error);
+        fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
+        let original = if how == Repair::All { Some(keep(image).map_err(failed)?) } else { None };
+        fs::rename(&copy, image).and_then(|()| files::sync_folder(&data)).map_err(failed)?;
+        Ok(CheckReport { repaired: repaired.repaired, original, ..report(after) })
     }
 }
 
-/// What unfinished images are in, as `disk_image` calls it.
-const PARTIAL: &str = ".partial-";
+/// Gives an image that is about to be replaced a second name beside its own.
+fn keep(image: &Path) -> std::io::Result<PathBuf> {
+    let folder = image.parent().unwrap_or(Path::new("/"));
+    let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let kept = folder.join(files::free_name(folder, &format!("{}.before-repair.{}", part(image.file_stem()), part(image.extension()))));
+    // Some file systems have no links; the image is then without a name until the other one takes its place.
+    fs::hard_link(image, &kept).or_else(|_| files::rename_new(image, &kept))?;
+    Ok(kept)
+}
 
 /// Opens a bundle whose images are to change. Those of an old format lie elsewhere; it is brought over first.
 fn open_to_change(machine: &Machine) -> Result<Bundle> {
@@ -259,19 +271,8 @@ fn data_folder(bundle: &Bundle) -> Result<PathBuf> {
         );
     }
     fs::create_dir_all(&data).map_err(|error| Error::io(format!("Cannot make {}", data.display()), error))?;
-    clear_partial(&data);
+    unfinished::clear(bundle, &data, |name| is_used(bundle, name, &data.join(name.as_str())));
     Ok(data)
-}
-
-/// Removes unfinished images whose maker has died. The bundle's lock is held, so there is no other.
-fn clear_partial(data: &Path) {
-    for entry in fs::read_dir(data).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(PARTIAL.as_bytes())
-            && let Err(error) = files::remove(&entry.path())
-        {
-            tracing::warn!(path = %entry.path().display(), %error, "cannot remove an unfinished image");
-        }
-    }
 }
 
 /// The drives with the names of their images, as the configuration says.
@@ -378,6 +379,11 @@ fn is_below(bundle: &Bundle, name: &FileName, path: &Path) -> bool {
     let path = files::absolute(path);
     let others = listed(&bundle.configuration).into_iter().filter_map(|(_, image)| image).filter(|other| other != name);
     others.filter_map(|other| images::of_bundle(bundle, &other).ok()).any(|chain| chain.files().any(|file| file == path))
+}
+
+/// Whether a drive of the machine uses the image at `path`, which is called `name`, or is built on it.
+fn is_used(bundle: &Bundle, name: &FileName, path: &Path) -> bool {
+    bundle.configuration.referenced_files().into_iter().any(|(_, other)| other == *name) || is_below(bundle, name, path)
 }
 
 fn set_image(configuration: &mut Configuration, old: &FileName, new: &FileName) {

@@ -43,6 +43,7 @@ mod staging;
 mod stop;
 mod stopped;
 mod transfer;
+mod unfinished;
 mod watch;
 
 pub use error::{Error, ErrorKind, Result};

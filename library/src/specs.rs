@@ -284,7 +284,7 @@ pub struct Made {
 }
 
 /// What a check of a disk image found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckReport {
     /// Whether the format has something to check; raw images have not.
     pub checkable: bool,
@@ -294,6 +294,8 @@ pub struct CheckReport {
     pub leaks: u64,
     /// Errors that were repaired.
     pub repaired: u64,
+    /// The image as it was before the repair, where that changed more than leaks.
+    pub original: Option<PathBuf>,
 }
 
 impl CheckReport {

@@ -188,9 +188,61 @@ fn leaks_are_repaired_on_a_copy() {
     let check = |repair| run(home.library.drive_check(&machine, "0", repair, &Job::silent())).unwrap();
     assert_eq!(check(false).leaks, 1);
     let repaired = check(true);
-    assert!(repaired.is_clean() && repaired.repaired == 1, "{repaired:?}");
+    assert!(repaired.is_clean() && repaired.repaired == 1 && repaired.original.is_none(), "{repaired:?}");
     assert!(check(false).is_clean());
     assert_eq!(names(&machine.path.join("Data")).len(), 1);
+}
+
+#[test]
+fn a_repair_of_more_than_leaks_keeps_the_original() {
+    if !has_qemu_img() {
+        return;
+    }
+    let home = Home::new();
+    let source = home.folder.path().join("source.img");
+    fs::write(&source, vec![7_u8; 4 << 20]).unwrap();
+    let disk = DiskSpec { source: Some(source), format: Some(DiskFormat::Qcow2), ..DiskSpec::default() };
+    let spec = library::CreateSpec { name: Some("R".into()), disks: Some(vec![disk]), ..Default::default() };
+    let machine = run(home.library.create(spec, &Job::silent())).unwrap().machine;
+    let image = home.library.drives(&machine).unwrap().remove(0).path.unwrap();
+    // A cluster of the disk that counts as free: the next write of the guest would be put upon it.
+    let mut bytes = fs::read(&image).unwrap();
+    let offset = |bytes: &[u8], at: usize| usize::try_from(u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
+    let block = offset(&bytes, offset(&bytes, 48));
+    bytes[block + 2 * 20..block + 2 * 20 + 2].fill(0);
+    fs::write(&image, &bytes).unwrap();
+    let check = |repair| run(home.library.drive_check(&machine, "0", repair, &Job::silent())).unwrap();
+    // It is counted wrongly, and its entry in the table says otherwise.
+    assert_eq!(check(false).corruptions, 2);
+    assert_eq!(fs::read(&image).unwrap(), bytes);
+    let repaired = check(true);
+    assert!(repaired.is_clean() && repaired.repaired > 0, "{repaired:?}");
+    let original = repaired.original.unwrap();
+    assert_eq!(original, image.with_extension("before-repair.qcow2"));
+    assert_eq!(fs::read(&original).unwrap(), bytes);
+    assert_ne!(fs::read(&image).unwrap(), bytes);
+    assert_eq!(check(false), library::CheckReport { checkable: true, ..Default::default() });
+    assert_eq!(names(&machine.path.join("Data")).len(), 2);
+}
+
+#[test]
+fn images_of_an_unfinished_change_stay_only_where_a_drive_uses_them() {
+    let home = Home::new();
+    let machine = run(home.machine("U")).machine;
+    let data = machine.path.join("Data");
+    let used = names(&data).remove(0);
+    fs::write(data.join("left.qcow2"), "left").unwrap();
+    fs::write(data.join("a person's.txt"), "kept").unwrap();
+    let note = data.join(".partial-change-1");
+    fs::create_dir(&note).unwrap();
+    for name in [used.as_str(), "left.qcow2", "never-made.raw"] {
+        fs::write(note.join(name), "").unwrap();
+    }
+    let small = DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(1 << 20) };
+    run(home.library.drive_add(&machine, DriveSpec::Disk(small), &Job::silent())).unwrap();
+    let left = names(&data);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left.contains(&used) && left.contains(&"a person's.txt".to_owned()), "{left:?}");
 }
 
 #[test]

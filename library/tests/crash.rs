@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use home::{Home, limited_process, names, open, process, run, variable};
+use home::{Home, has_qemu_img, limited_process, names, open, process, run, variable};
 use library::{Cancel, CreateSpec, Deletion, DiskFormat, DiskSpec, DriveSpec, ErrorKind, ExportFormat, ImportOptions, Job, Library};
 
 /// Does in a process of its own what `DO` says; without it, nothing.
@@ -17,11 +17,17 @@ fn in_a_process() {
     let library = open(&folder);
     let what = what.to_str().unwrap().to_owned();
     let heard = AtomicUsize::new(0);
-    let stop = std::env::var_os("STOP").is_some();
+    let stop = variable("STOP");
+    let data = folder.join("machines/Base.utm/Data");
     let job = Job::new(
         move |progress| {
-            // In the middle: something has been written.
-            if stop && progress.done > 0 && heard.fetch_add(1, Ordering::SeqCst) == 0 {
+            let there = match stop.as_deref().and_then(Path::to_str) {
+                None => false,
+                Some("published") => visible(&data).len() > 1,
+                // In the middle: something has been written.
+                Some(_) => progress.done > 0,
+            };
+            if there && heard.fetch_add(1, Ordering::SeqCst) == 0 {
                 println!("in the middle");
                 std::io::stdout().flush().unwrap();
                 loop {
@@ -48,6 +54,7 @@ async fn act(library: &Library, what: &str, folder: &Path, job: &Job) -> library
         "zip" => library.export(&base(), &folder.join("outside"), ExportFormat::Zip, false, job).await.map(drop),
         "import" => library.import(&folder.join("packed/Base.utm.zip"), ImportOptions::default(), job).await.map(drop),
         "drive" => library.drive_add(&base(), DriveSpec::Disk(image), job).await.map(drop),
+        "convert" => library.drive_convert(&base(), "0", DiskFormat::Qcow2, false, job).await,
         "edit" => library.edit(&base(), |configuration| {
             configuration.information_mut().notes = Some("x".repeat(200_000));
             Ok(())
@@ -106,6 +113,28 @@ fn a_killed_process_leaves_nothing_in_sight_and_the_next_clears_up() {
     let small = DiskSpec { format: Some(DiskFormat::Raw), ..DiskSpec::of_size(1 << 20) };
     run(home.library.drive_add(&base, DriveSpec::Disk(small), &Job::silent())).unwrap();
     assert_eq!(names(&base.path.join("Data")).len(), 2);
+}
+
+#[test]
+fn a_conversion_that_is_killed_before_it_is_saved_leaves_no_image_behind() {
+    if !has_qemu_img() {
+        return;
+    }
+    let home = prepared();
+    let base = home.library.find("Base").unwrap();
+    let data = base.path.join("Data");
+    let before = home.library.drives(&base).unwrap();
+    let variables: [(&str, &Path); 3] = [("DO", "convert".as_ref()), ("HOME_FOLDER", home.folder.path()), ("STOP", "published".as_ref())];
+    let mut child = process("in_a_process", &variables);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("in the middle")), "the new image never appeared");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(visible(&data).len(), 2);
+    assert_eq!(home.library.drives(&base).unwrap(), before);
+    run(home.library.drive_convert(&base, "0", DiskFormat::Qcow2, false, &Job::silent())).unwrap();
+    assert_eq!(names(&data).len(), 1);
+    assert_eq!(home.library.drives(&base).unwrap()[0].format.as_deref(), Some("qcow2"));
 }
 
 fn outcome(mut child: std::process::Child) -> String {

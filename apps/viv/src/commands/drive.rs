@@ -288,13 +288,19 @@ async fn check(context: &Context, which: &Which, repair: bool) -> Result {
     let clean = report.is_clean();
     let said = match (report.checkable, clean) {
         (false, _) => "Nothing to check: the image has no bookkeeping".to_owned(),
-        (true, true) if repaired > 0 => format!("Repaired {repaired} errors; no errors are left"),
+        (true, true) if repaired > 0 => {
+            let kept = report.original.as_ref().map(|path| {
+                format!("\nThe image as it was is kept, to be deleted once the guest has found its files in order: {}", path.display())
+            });
+            format!("Repaired {repaired} errors; no errors are left{}", kept.unwrap_or_default())
+        }
         (true, true) => "No errors".to_owned(),
         (true, false) => format!("{corruptions} errors that endanger data, {leaks} clusters of wasted space"),
     };
     let answer = json!({
         "name": machine.name, "drive": drive, "checkable": report.checkable, "clean": clean,
         "corruptions": corruptions, "leaks": leaks, "repaired": repaired,
+        "original": report.original,
     });
     context.output.answer(&answer, |output| output.line(said))?;
     if corruptions == 0 {
