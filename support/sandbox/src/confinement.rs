@@ -89,7 +89,6 @@ pub enum Tcp {
 /// | | makes Unix sockets | connects | makes IPv4 and IPv6 sockets |
 /// |---|---|---|---|
 /// | `Inherited` | no | no | no |
-/// | `UnixListen` | streams, to listen | no | no |
 /// | `Internet` | no | yes | yes |
 /// | `Any` | yes | yes, *also to foreign Unix sockets* | yes |
 ///
@@ -101,8 +100,6 @@ pub enum Tcp {
 pub enum Sockets {
     /// None: only descriptors that were handed over.
     Inherited,
-    /// Unix stream sockets that listen. Where their paths may be is decided by [`Confinement::write`].
-    UnixListen,
     /// IPv4 and IPv6 sockets, and the routing socket that name resolution asks for addresses.
     Internet,
     /// All. Leaves other programs' Unix sockets reachable before Linux 7.1.

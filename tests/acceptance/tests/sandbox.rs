@@ -1,19 +1,24 @@
 //! A program that the launcher starts in QEMU's place reaches its own machine and nothing else.
 
 use std::fs;
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpListener;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
-use acceptance::{Guest, Home, emulator, not_possible_here};
+use acceptance::{Guest, Home, PATIENCE, emulator, eventually, kill, not_possible_here};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 const FAKE: &str = env!("CARGO_BIN_EXE_fake-qemu");
 const HARDWARE: [&str; 9] = ["--arch", "x86_64", "--machine", "q35", "--no-disk", "--network", "none", "--memory", "64MiB"];
 
-/// Lets the fake try what is in the list, and gives what it said of each.
-fn spy_on(home: &Home, attempts: &[String]) -> Option<Vec<(String, String)>> {
+/// Lets the fake try what is in the list, on a machine with this hardware, and gives what it said of each.
+fn spy_on(home: &Home, hardware: &[&str], attempts: &[String]) -> Option<Vec<(String, String)>> {
     let list = home.path().join("list");
     fs::write(&list, attempts.join("\n")).unwrap();
-    let spy = home.create("Spy", HARDWARE.iter().chain(&["--kernel", list.to_str().unwrap()]));
+    let spy = home.create("Spy", hardware.iter().chain(&["--kernel", list.to_str().unwrap()]));
     let failure = home.viv(&["--json", "start", "Spy", "--wait"]);
     assert_ne!(failure.code, 0, "the spy is no QEMU: {failure:?}");
     if failure.stderr.contains("Landlock") {
@@ -92,7 +97,7 @@ fn it_cannot_reach_the_person_or_another_machine() {
     attempts.push(allowed.clone());
 
     let home = home.with_fake_qemu(FAKE, "spy").with("VIVARIUM_LANDLOCK", "require");
-    let Some(outcomes) = spy_on(&home, &attempts) else { return };
+    let Some(outcomes) = spy_on(&home, &HARDWARE, &attempts) else { return };
     assert_eq!(outcomes.len(), attempts.len(), "{outcomes:#?}");
     let done: Vec<&str> = outcomes.iter().filter(|(_, outcome)| outcome == "DONE").map(|(what, _)| what.as_str()).collect();
     assert_eq!(done, [allowed.as_str()], "{outcomes:#?}");
@@ -108,6 +113,105 @@ fn it_cannot_reach_the_person_or_another_machine() {
     let other = Guest::existing(&home, "Other");
     assert_eq!(other.state(), "running");
     other.viv("stop", &["--force"]);
+}
+
+/// The sockets of every running machine.
+fn sockets(home: &Home) -> Vec<PathBuf> {
+    let files = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|file| file.path()).collect::<Vec<_>>();
+    let folders = files(&home.runtime()).into_iter().flat_map(|folder| [folder.join("backend"), folder]);
+    let all = folders.flat_map(|folder| files(&folder));
+    all.filter(|file| file.extension().is_some_and(|extension| extension == "sock")).collect()
+}
+
+/// With QEMU's own user network, which makes internet sockets by itself.
+#[test]
+fn with_a_network_of_its_own_it_reaches_no_other_socket() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let other = home.create("Other", HARDWARE.iter().chain(&["--firmware", "bios"]));
+    other.start();
+    let session = home.path().join("run/bus");
+    let _listener = UnixListener::bind(&session).unwrap();
+    let sockets = sockets(&home);
+    assert!(sockets.len() >= 3, "API, QMP and console: {sockets:?}");
+    let mut attempts: Vec<String> = sockets.iter().chain([&session]).map(|socket| format!("connect {}", socket.display())).collect();
+    let host = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let allowed = format!("tcp {}", host.local_addr().unwrap());
+    attempts.push(allowed.clone());
+
+    let home = home.with_fake_qemu(FAKE, "spy");
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let hardware = ["--arch", "x86_64", "--machine", "q35", "--no-disk", "--memory", "64MiB", "--forward", &format!("{port}:22")];
+    let Some(outcomes) = spy_on(&home, &hardware, &attempts) else { return };
+    assert_eq!(outcomes.len(), attempts.len(), "{outcomes:#?}");
+    for (what, outcome) in &outcomes {
+        let wanted = if *what == allowed { outcome == "DONE" } else { outcome.contains("not permitted") };
+        assert!(wanted, "{what}: {outcome}");
+    }
+    Guest::existing(&home, "Other").viv("stop", &["--force"]);
+}
+
+/// A command over QMP, with a descriptor if there is one, and its answer.
+fn qmp(monitor: &mut BufReader<UnixStream>, command: &str, descriptor: Option<&UnixStream>) -> String {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    }
+    rustix::net::sendmsg(monitor.get_ref(), &[IoSlice::new(command.as_bytes())], &mut control, SendFlags::empty()).unwrap();
+    let mut line = String::new();
+    while !line.contains("\"return\"") && !line.contains("\"error\"") {
+        line.clear();
+        assert_ne!(monitor.read_line(&mut line).unwrap(), 0, "{command}: the monitor is gone");
+    }
+    line
+}
+
+#[test]
+fn spice_listens_nowhere_and_takes_a_client_that_is_handed_over() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    // Sharing the clipboard is what SPICE is for.
+    let guest = home.create("Demo", HARDWARE.iter().chain(&["--firmware", "bios"]));
+    guest.start();
+    let names: Vec<_> = sockets(&home).iter().map(|socket| socket.file_name().unwrap().to_owned()).collect();
+    assert!(!names.iter().any(|name| name.to_string_lossy().contains("spice")), "{names:?}");
+    let path = sockets(&home).into_iter().find(|socket| socket.ends_with("backend/qmp.sock")).unwrap();
+    // The monitor has one client at a time.
+    kill(guest.pid("supervisor_pid"));
+    let mut monitor = BufReader::new(UnixStream::connect(path).unwrap());
+    monitor.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    qmp(&mut monitor, r#"{"execute": "qmp_capabilities"}"#, None);
+    let enabled = qmp(&mut monitor, r#"{"execute": "query-spice"}"#, None);
+    assert!(enabled.contains(r#""enabled": true"#) && !enabled.contains(r#""port""#), "{enabled}");
+
+    let (mut client, server) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let got = qmp(&mut monitor, r#"{"execute": "getfd", "arguments": {"fdname": "client"}}"#, Some(&server));
+    assert!(got.contains("return"), "{got}");
+    drop(server);
+    let added = r#"{"execute": "add_client", "arguments": {"protocol": "spice", "fdname": "client", "skipauth": true}}"#;
+    let added = qmp(&mut monitor, added, None);
+    assert!(added.contains("return"), "{added}");
+    // SPICE's link message: magic, version 2.2, size of the rest; session 0, main channel 1 with number 0, no capabilities, which would
+    // begin after these 18 bytes.
+    let mut hello = b"REDQ".to_vec();
+    hello.extend([2_u32, 2, 18, 0].iter().flat_map(|number| number.to_le_bytes()));
+    hello.extend([1, 0]);
+    hello.extend([0_u32, 0, 18].iter().flat_map(|number| number.to_le_bytes()));
+    client.write_all(&hello).unwrap();
+    let mut answer = [0; 20];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!((&answer[..4], &answer[16..]), (&b"REDQ"[..], &[0; 4][..]), "the reply's error code is 0: {answer:?}");
+
+    drop((client, monitor));
+    eventually("the machine is taken over again", PATIENCE, || (guest.state() == "running").then_some(()));
+    guest.viv("stop", &["--force"]);
 }
 
 #[test]

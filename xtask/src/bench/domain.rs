@@ -45,7 +45,7 @@ pub fn of(name: &str, bare: &Bare, as_root: bool) -> Result<Domain> {
         devices.elements.push_str(USB_2);
     }
     if bare.values("-spice").next().is_some() {
-        devices.elements.push_str("    <graphics type='spice'><listen type='socket'/><image compression='off'/></graphics>\n");
+        devices.elements.push_str("    <graphics type='spice'><listen type='none'/><image compression='off'/></graphics>\n");
     }
     let balloon = devices.balloon.unwrap_or("<memballoon model='none'/>");
     let genid = if devices.generation_id { "  <genid/>\n" } else { "" };

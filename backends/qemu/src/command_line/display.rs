@@ -2,6 +2,10 @@
 //!
 //! Pixels go over D-Bus (`-display dbus,p2p=yes`): a client is handed in later. SPICE runs beside it only for what it alone can do: the
 //! guest's clipboard agent, the WebDAV folder, USB redirection; and instead of it where QEMU has no D-Bus display.
+//!
+//! SPICE listens nowhere (`port=0`): a client is handed in as a connected socket over QMP (`getfd`, then `add_client` with `protocol=spice`).
+//! QEMU that makes a Unix socket of its own beside its user network would need the right to make any socket, with which it could also
+//! connect to those of other machines and of the person's session.
 
 use bundle::qemu::{DirectoryShareMode, Display};
 use bundle::{Architecture, tables};
@@ -67,11 +71,8 @@ fn spice(b: &mut Builder<'_>, only_way: bool) {
         };
         return b.note(key, "the installed QEMU has no SPICE; install qemu-system-modules-spice");
     }
-    let name = "spice.sock";
-    let options = "disable-ticketing=on,image-compression=off,playback-compression=off,streaming-video=off";
-    b.option(Subject::Display, "-spice", format!("unix=on,addr={name},{options},gl=off"));
-    b.out.sockets.spice = Some(b.request.paths.runtime.join(name));
-    b.out.makes.unix_listening = true;
+    let options = "port=0,disable-ticketing=on,image-compression=off,playback-compression=off,streaming-video=off,gl=off";
+    b.option(Subject::Display, "-spice", options);
     b.spice = true;
 }
 

@@ -11,6 +11,7 @@
 //! | one `isa-fdc` per floppy | one controller with two drives | two controllers sit at the same address |
 //! | IDE drives beyond the buses of a machine with one unit per bus are refused | they become the second unit | the machine has room for them |
 //! | QMP and agent inside SPICE, consoles over SPICE | listening sockets, handed over as descriptors | work without SPICE, survive its client, need no right to make sockets |
+//! | SPICE listens on a socket | nowhere, clients are handed over | QEMU needs no right to make Unix sockets, with which it could reach others |
 //! | `tb-size` = memory/4, `thread` | only when the configuration asks | a small or huge buffer made UTM slower than plain QEMU (UTM#5468) |
 //! | `-cpu Skylake-Client` for emulated x86_64 | `max` without `erms`, `fsrm`, `la57` | string instructions byte by byte and five page-table levels are slow to emulate |
 //! | `hpet=off` | only with KVM | a kernel without KVM's clock falls back to the much slower ACPI timer |

@@ -229,8 +229,6 @@ pub struct Confinement {
 pub struct SocketNeeds {
     /// Internet sockets: QEMU's own user network, serial ports over TCP.
     pub internet: bool,
-    /// Unix sockets that listen: SPICE.
-    pub unix_listening: bool,
     /// Unix sockets that connect: sound servers.
     pub unix_connecting: bool,
 }
@@ -242,8 +240,6 @@ pub struct Sockets {
     pub qmp: PathBuf,
     /// Guest agent.
     pub agent: Option<PathBuf>,
-    /// SPICE.
-    pub spice: Option<PathBuf>,
     /// Serial ports of mode `Terminal`.
     pub serials: Vec<SerialSocket>,
 }

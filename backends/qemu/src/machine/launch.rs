@@ -105,8 +105,7 @@ pub async fn launch(plan: &mut Plan, terms: Terms) -> Result<Launched> {
     let confinement = confinement(command, terms.landlock);
     let mut missing = Vec::new();
     if confinement.sockets == Sockets::Any {
-        let why = if command.makes.unix_connecting { "connects to the sound server" } else { "makes SPICE's socket and its own network" };
-        missing.push(format!("QEMU could reach other programs' Unix sockets, because it {why} by itself"));
+        missing.push("QEMU could reach other programs' Unix sockets, because it connects to the sound server by itself".to_owned());
     }
     let launch = Launch {
         arguments: command.argv().into_iter().map(Into::into).collect(),
@@ -230,20 +229,16 @@ fn with_files(mut confinement: Confinement, files: &[FileAccess]) -> Confinement
 /// What QEMU may use: its own data files, what its command line names, and no more.
 fn confinement(command: &CommandLine, landlock: Requirement) -> Confinement {
     let makes = command.makes;
-    let sockets = match (makes.internet, makes.unix_listening, makes.unix_connecting) {
-        (_, _, true) | (true, true, _) => Sockets::Any,
-        (true, false, false) => Sockets::Internet,
-        (false, true, false) => Sockets::UnixListen,
-        (false, false, false) => Sockets::Inherited,
+    // No filter can tell one Unix socket from another where it is connected to.
+    let sockets = match (makes.internet, makes.unix_connecting) {
+        (_, true) => Sockets::Any,
+        (true, false) => Sockets::Internet,
+        (false, false) => Sockets::Inherited,
     };
     let mut confinement = with_files(Confinement::system_program(), &command.files);
     confinement.read.extend(existing(DATA_DIRECTORIES));
     if makes.internet {
         confinement = confinement.with_name_resolution();
-    }
-    // SPICE makes its socket here. Nothing else of the machine is in this folder.
-    if makes.unix_listening {
-        confinement.write.push(command.working_directory.clone());
     }
     Confinement {
         tcp: if makes.internet { Tcp::AllowAll } else { Tcp::Deny },
