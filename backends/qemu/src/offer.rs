@@ -190,6 +190,7 @@ impl Bench<'_> {
             paths: &Paths::default(),
             images: &images,
             shared_directory: None,
+            sound_by_host: false,
             options: Options::default(),
         };
         let problems = command_line::build(&request).map_or_else(|problems| problems, |line| line.warnings);

@@ -169,6 +169,7 @@ async fn a_machine_with_everything_is_accepted() -> anyhow::Result<()> {
             paths: &paths,
             images: &images,
             shared_directory: Some(root),
+            sound_by_host: false,
             options: Options { disposable, incoming: false },
         };
         let line = command_line::build(&request).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
@@ -232,6 +233,7 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
             paths: &paths,
             images: &images,
             shared_directory: None,
+            sound_by_host: false,
             options: Options::default(),
         })
     })?;

@@ -91,6 +91,7 @@ impl Harness for Qemu {
             scratch: place.join("scratch"),
             cache: self.folder.path().join("cache"),
             directories: Vec::new(),
+            sound_by_host: false,
         };
         self.logs.lock().unwrap().insert(uuid, setup.logs.clone());
         let supervision = Supervision {

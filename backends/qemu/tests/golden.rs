@@ -60,6 +60,18 @@ fn example_b_arm_linux_virtualised() {
 }
 
 #[test]
+fn sound_by_the_host() {
+    let mut case = bare();
+    case.configuration.sounds = pc().configuration.sounds;
+    // Without a display nobody would hear it, which is said.
+    let Ok(silent) = case.build() else { panic!("{}", case.text()) };
+    assert!(silent.warnings.iter().any(|problem| problem.key_path == "Sound"), "{:?}", silent.warnings);
+    assert!(!silent.makes.unix_connecting && silent.argv().iter().any(|word| word == "none,id=audio0"));
+    case.sound_by_host = true;
+    assert_snapshot!(case.text());
+}
+
+#[test]
 fn headless_with_nothing() {
     assert_snapshot!(bare().text());
 }

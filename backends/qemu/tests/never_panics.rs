@@ -152,6 +152,7 @@ fn case() -> impl Strategy<Value = Case> {
             case.host.swtpm = case.host.swtpm.filter(|_| swtpm);
             case.host.bridge_helper = case.host.bridge_helper.filter(|_| bridge);
             case.host.audio.retain(|_| audio);
+            case.sound_by_host = passt;
             case.options = Options { disposable, incoming: kvm };
             case.shared_directory = Some("/home/me".into());
             case

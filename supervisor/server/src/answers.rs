@@ -35,7 +35,7 @@ async fn command_line(bundle: &Path) -> Result<CommandLine> {
     let bundle = bundle.canonicalize().map_err(failed)?;
     let places = places()?;
     let id = bundle::bundle_id(&bundle).map_err(failed)?;
-    let setup = run::setup(run::open(&bundle)?, &id, &places, &places.runtime_of(&id))?;
+    let setup = run::setup(run::open(&bundle)?, &id, &places, &places.runtime_of(&id), &Settings::read(&places.state))?;
     let plan = setup.plan(Options::default(), false, &|_| {}).await?;
     Ok(shown(&plan))
 }
@@ -71,7 +71,8 @@ fn finding(subject: &str, level: FindingLevel, message: impl Into<String>, fix: 
 async fn findings() -> Result<Vec<Finding>> {
     let places = places()?;
     let host = Host::gather(&[]);
-    let mut findings = vec![launcher(), landlock(&Settings::read(&places.state)), kvm(host.kvm)];
+    let settings = Settings::read(&places.state);
+    let mut findings = vec![launcher(), landlock(&settings), kvm(host.kvm)];
     findings.extend(emulators(&host, &places.cache).await);
     findings.push(tool(
         "qemu-img",
@@ -95,7 +96,7 @@ async fn findings() -> Result<Vec<Finding>> {
         "sudo apt install qemu-system-common",
         false,
     ));
-    findings.push(sound(&host.audio));
+    findings.push(sound(&settings, &host.audio));
     Ok(findings)
 }
 
@@ -207,9 +208,23 @@ fn which(name: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn sound(servers: &[AudioServer]) -> Finding {
+fn sound(settings: &Settings, servers: &[AudioServer]) -> Finding {
+    if !settings.sound_by_host {
+        let message =
+            "goes to a machine's viewer; \"sound\": \"host\" in settings.json lets QEMU play it by itself, with an incomplete sandbox";
+        return finding("sound", FindingLevel::Good, message, None);
+    }
     match servers.first() {
-        Some(server) => finding("sound", FindingLevel::Good, server.driver.clone(), None),
+        Some(server) if server.driver == "alsa" => finding("sound", FindingLevel::Good, "QEMU plays it by itself, over ALSA", None),
+        Some(server) => finding(
+            "sound",
+            FindingLevel::Warning,
+            format!(
+                "QEMU connects to {} by itself, as a setting says: a guest that breaks out can reach other programs' sockets",
+                server.driver
+            ),
+            Some("remove \"sound\": \"host\" from settings.json"),
+        ),
         None => finding(
             "sound",
             FindingLevel::Warning,

@@ -212,7 +212,7 @@ impl Supervisor {
     }
 
     fn describe(&self, opened: Bundle, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
-        let setup = setup(opened, &self.id, &self.places, &self.runtime)?;
+        let setup = setup(opened, &self.id, &self.places, &self.runtime, &self.settings)?;
         let launcher = sandbox::find_launcher().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
         let record = self.runtime.backend_record();
         Ok((setup, Supervision { launcher, landlock: self.settings.landlock, record, lock }))
@@ -373,7 +373,7 @@ pub fn open(bundle: &Path) -> Result<Bundle> {
 ///
 /// # Errors
 /// A bundle of a kind that this computer cannot run; a registry that cannot be read.
-pub fn setup(opened: Bundle, id: &str, places: &Places, runtime: &Runtime) -> Result<Setup> {
+pub fn setup(opened: Bundle, id: &str, places: &Places, runtime: &Runtime, settings: &Settings) -> Result<Setup> {
     let bundle = opened.path().to_path_buf();
     let Configuration::Qemu(configuration) = opened.configuration else {
         return Err(Error::new(
@@ -397,6 +397,7 @@ pub fn setup(opened: Bundle, id: &str, places: &Places, runtime: &Runtime) -> Re
         scratch: scratch(places, id),
         cache: places.cache.clone(),
         directories: qemu_directories(),
+        sound_by_host: settings.sound_by_host,
     })
 }
 

@@ -8,8 +8,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use acceptance::{Guest, Home, PATIENCE, emulator, eventually, kill, not_possible_here};
+use acceptance::{Guest, Home, PATIENCE, emulator, eventually, kill, not_possible_here, skip};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use serde_json::Value;
 
 const FAKE: &str = env!("CARGO_BIN_EXE_fake-qemu");
 const HARDWARE: [&str; 9] = ["--arch", "x86_64", "--machine", "q35", "--no-disk", "--network", "none", "--memory", "64MiB"];
@@ -123,20 +124,20 @@ fn sockets(home: &Home) -> Vec<PathBuf> {
     all.filter(|file| file.extension().is_some_and(|extension| extension == "sock")).collect()
 }
 
-/// With QEMU's own user network, which makes internet sockets by itself.
+/// With QEMU's own user network, which makes internet sockets by itself, a screen, and sound where there is a sound server.
 #[test]
-fn with_a_network_of_its_own_it_reaches_no_other_socket() {
+fn with_network_and_sound_of_its_own_it_reaches_no_other_socket() {
     if emulator("x86_64").is_none() {
         return;
     }
     let home = Home::new();
     let other = home.create("Other", HARDWARE.iter().chain(&["--firmware", "bios"]));
     other.start();
-    let session = home.path().join("run/bus");
-    let _listener = UnixListener::bind(&session).unwrap();
+    let foreign = ["bus", "pipewire-0"].map(|name| home.path().join("run").join(name));
+    let _listeners = foreign.each_ref().map(|socket| UnixListener::bind(socket).unwrap());
     let sockets = sockets(&home);
     assert!(sockets.len() >= 3, "API, QMP and console: {sockets:?}");
-    let mut attempts: Vec<String> = sockets.iter().chain([&session]).map(|socket| format!("connect {}", socket.display())).collect();
+    let mut attempts: Vec<String> = sockets.iter().chain(&foreign).map(|socket| format!("connect {}", socket.display())).collect();
     let host = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let allowed = format!("tcp {}", host.local_addr().unwrap());
     attempts.push(allowed.clone());
@@ -150,6 +151,8 @@ fn with_a_network_of_its_own_it_reaches_no_other_socket() {
         let wanted = if *what == allowed { outcome == "DONE" } else { outcome.contains("not permitted") };
         assert!(wanted, "{what}: {outcome}");
     }
+    let arguments = home.ok(&["command", "Spy"]);
+    assert!(arguments.contains("-spice") && arguments.contains("-netdev 'user,") && arguments.contains("-audiodev 'dbus,"), "{arguments}");
     Guest::existing(&home, "Other").viv("stop", &["--force"]);
 }
 
@@ -211,6 +214,38 @@ fn spice_listens_nowhere_and_takes_a_client_that_is_handed_over() {
 
     drop((client, monitor));
     eventually("the machine is taken over again", PATIENCE, || (guest.state() == "running").then_some(()));
+    guest.viv("stop", &["--force"]);
+}
+
+/// Whoever lets QEMU connect to the sound server is told what that costs.
+#[test]
+fn sound_by_the_host_leaves_the_sandbox_incomplete_and_says_so() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let _server = UnixListener::bind(home.path().join("run/pipewire-0")).unwrap();
+    home.create("Demo", HARDWARE.iter().chain(&["--firmware", "bios"]));
+    let doctor = |home: &Home| {
+        let findings: Value = serde_json::from_str(&home.viv(&["--json", "doctor"]).stdout).unwrap();
+        let found = findings.as_array().unwrap().iter().find(|finding| finding["subject"] == "sound").cloned();
+        found.unwrap_or_else(|| panic!("{findings}"))
+    };
+    assert_eq!(doctor(&home)["level"], "good");
+    assert!(!home.ok(&["command", "Demo"]).contains("pipewire"));
+    fs::create_dir_all(home.machines().join(".state")).unwrap();
+    fs::write(home.machines().join(".state/settings.json"), r#"{"sound": "host"}"#).unwrap();
+    assert_eq!(doctor(&home)["level"], "warning");
+    if !home.ok(&["command", "Demo"]).contains("-audiodev 'pipewire,") {
+        return skip("the installed QEMU has no PipeWire");
+    }
+    // Nobody answers on this server, so QEMU gives up: a stand-in that only talks is confined in its place.
+    let home = home.with_fake_qemu(FAKE, "curious");
+    let guest = Guest::existing(&home, "Demo");
+    guest.start();
+    let sandbox = guest.status()["sandbox"].clone();
+    let missing = sandbox["missing"].to_string();
+    assert!(sandbox["complete"] == false && missing.contains("sound server"), "{sandbox}");
     guest.viv("stop", &["--force"]);
 }
 

@@ -24,12 +24,13 @@ pub(super) fn add(b: &mut Builder<'_>) {
     spice(b, screens && !dbus);
     let value = if dbus {
         b.out.dbus_display = true;
+        let sound = if super::sound::goes_to_viewer(b) { ",audiodev=audio0" } else { "" };
         match b.host().render_node.clone().filter(|_| accelerated) {
             Some(node) => {
                 b.file(&node, Access::ReadWrite);
-                format!("dbus,p2p=yes,gl=on,rendernode={}", super::builder::escaped_path(&node))
+                format!("dbus,p2p=yes{sound},gl=on,rendernode={}", super::builder::escaped_path(&node))
             }
-            None => "dbus,p2p=yes".to_owned(),
+            None => format!("dbus,p2p=yes{sound}"),
         }
     } else {
         "none".to_owned()

@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub images: &'a BTreeMap<String, Image>,
     /// The folder that is shared, if one was chosen.
     pub shared_directory: Option<&'a std::path::Path>,
+    /// Whether QEMU may connect to the host's sound server by itself, which leaves its sandbox incomplete.
+    pub sound_by_host: bool,
     /// How it is started this time.
     pub options: Options,
 }

@@ -243,6 +243,7 @@ mod tests {
             scratch: nowhere.clone(),
             cache: nowhere,
             directories: Vec::new(),
+            sound_by_host: false,
         };
         assert!(resolve(&setup, false, false).is_ok());
         for name in [EFI_VARIABLES_FILE, TPM_FILE] {

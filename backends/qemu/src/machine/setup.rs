@@ -30,6 +30,8 @@ pub struct Setup {
     pub cache: PathBuf,
     /// Where QEMU is looked for before the `PATH`.
     pub directories: Vec<PathBuf>,
+    /// Whether QEMU may connect to the host's sound server by itself.
+    pub sound_by_host: bool,
 }
 
 /// A machine that could be launched.
@@ -85,6 +87,7 @@ impl Setup {
             paths: &paths,
             images: &resolved.images,
             shared_directory: shared.as_deref(),
+            sound_by_host: self.sound_by_host,
             options,
         };
         let command_line = command_line::build(&request).map_err(|problems| refusal(&problems))?;
@@ -164,6 +167,7 @@ mod tests {
             scratch: at("scratch"),
             cache: at("cache"),
             directories: Vec::new(),
+            sound_by_host: false,
         };
         setup.configuration.sharing.directory_share_mode = DirectoryShareMode::VirtFs;
         assert_eq!(setup.shared_directory(), (None, None));

@@ -108,7 +108,7 @@ pub fn emulator(architecture: Architecture) -> Emulator {
     emulator.netdevs = names(&["user", "stream", "dgram", "tap"]);
     emulator.chardevs = names(&["socket", "pty", "spicevmc", "spiceport"]);
     emulator.displays = names(&["none", "dbus"]);
-    emulator.audio = names(&["none", "pipewire", "pa", "alsa"]);
+    emulator.audio = names(&["none", "dbus", "pipewire", "pa", "alsa"]);
     emulator.default_audio = true;
     emulator.block_drivers = names(&["raw", "qcow2", "vmdk", "vdi", "vhdx", "file", "host_device", "null-co"]);
     emulator.options = ["sandbox", "spice", "add-fd", "fsdev"].iter().map(|option| ((*option).to_owned(), Names::default())).collect();
@@ -174,6 +174,7 @@ pub struct Case {
     pub accelerator: Decision,
     pub images: BTreeMap<String, Image>,
     pub shared_directory: Option<PathBuf>,
+    pub sound_by_host: bool,
     pub options: Options,
 }
 
@@ -194,6 +195,7 @@ impl Case {
             accelerator: Decision::tcg("this is a test"),
             images: BTreeMap::new(),
             shared_directory: None,
+            sound_by_host: false,
             options: Options::default(),
         }
     }
@@ -256,6 +258,7 @@ impl Case {
             paths: &paths,
             images: &self.images,
             shared_directory: self.shared_directory.as_deref(),
+            sound_by_host: self.sound_by_host,
             options: self.options,
         })
     }
