@@ -444,14 +444,14 @@ fn a_move_keeps_everything_and_goes_home_again() {
     assert_eq!(home.library.machines().len(), 1);
 }
 
-/// A folder on another file system than the machines are, or a reason to skip.
+/// A folder on another file system than the machines are, or a word about it.
 fn other_file_system(home: &Home) -> Option<tempfile::TempDir> {
     let device = |path: &Path| fs::metadata(path).map(|data| data.dev()).ok();
     let places = [Path::new("/dev/shm"), &std::env::temp_dir(), Path::new("/var/tmp")];
     let other = places.into_iter().find(|place| device(place).is_some() && device(place) != device(home.folder.path()));
     let folder = other.and_then(|place| tempfile::tempdir_in(place).ok());
     if folder.is_none() {
-        eprintln!("skipped: there is no other file system to write to");
+        eprintln!("not possible here: there is no other file system to write to");
     }
     folder
 }

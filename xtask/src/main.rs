@@ -10,6 +10,7 @@ mod monitor;
 mod process;
 mod serial;
 mod setup;
+mod skipped;
 mod sources;
 mod test;
 mod tidy;

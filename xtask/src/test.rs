@@ -1,11 +1,13 @@
 //! `cargo xtask test`: runs the tests, by tier. Everything they need is installed and assembled first.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use cargo_metadata::MetadataCommand;
 use clap::{Args, ValueEnum};
 
-use crate::{guests, process, setup};
+use crate::{guests, process, setup, skipped};
 
 /// What `cargo xtask test` can be told.
 #[derive(Args)]
@@ -53,6 +55,18 @@ pub fn run(options: &Options) -> Result<()> {
     if options.tier == Tier::Quick && has_acceptance {
         nextest.args(["--exclude", ACCEPTANCE]);
     }
+    let report = report(&root)?;
+    if report.exists() {
+        std::fs::remove_file(&report).with_context(|| format!("Could not remove the last report {}", report.display()))?;
+    }
     let tests = process::run(nextest.env("VIVARIUM_GUESTS", guests::folder()?));
-    tests.and(examples)
+    let told = skipped::tell(&report);
+    tests.and(examples).and(told)
+}
+
+/// Where nextest reports, as `.config/nextest.toml` says.
+fn report(root: &Path) -> Result<PathBuf> {
+    let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec();
+    let target = metadata.context("Could not read the workspace with cargo metadata")?.target_directory;
+    Ok(target.join("nextest/default/junit.xml").into_std_path_buf())
 }

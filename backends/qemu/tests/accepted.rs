@@ -59,7 +59,7 @@ async fn default_machines_are_accepted() -> anyhow::Result<()> {
         let program = match facts::find(architecture, &[]) {
             Ok(program) => program,
             Err(error) => {
-                eprintln!("skipped {architecture}: {error}");
+                eprintln!("skipped: {architecture}: {error}");
                 continue;
             }
         };

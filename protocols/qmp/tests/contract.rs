@@ -45,7 +45,7 @@ async fn every_installed_qemu_offers_what_the_bindings_rely_on() {
     let ours = definitions();
     let programs = installed();
     if programs.is_empty() {
-        println!("Skipped: no qemu-system-* is installed");
+        println!("skipped: no qemu-system-* is installed");
         return;
     }
     let optional = |what: &String| {

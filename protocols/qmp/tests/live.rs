@@ -22,7 +22,7 @@ const PROGRAM: &str = "qemu-system-x86_64";
 fn installed() -> bool {
     let found = Command::new(PROGRAM).arg("--version").output().is_ok();
     if !found {
-        println!("Skipped: {PROGRAM} is not installed");
+        println!("skipped: {PROGRAM} is not installed");
     }
     found
 }
@@ -159,7 +159,10 @@ async fn a_machine_runs_stops_and_ends() {
 async fn the_guest_agent_of_the_host() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent");
+    // It is a system's program, which an ordinary user's path may leave out.
+    let path_variable = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
     let started = Command::new("qemu-ga")
+        .env("PATH", path_variable)
         .args(["-m", "unix-listen", "-t"])
         .arg(directory.path())
         .arg("-p")
@@ -167,7 +170,7 @@ async fn the_guest_agent_of_the_host() {
         .stderr(tempfile::tempfile().unwrap())
         .spawn();
     let Ok(mut agent) = started else {
-        println!("Skipped: qemu-ga is not installed");
+        println!("skipped: qemu-ga is not installed");
         return;
     };
     let client = timeout(PATIENCE, async {

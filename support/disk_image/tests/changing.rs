@@ -222,7 +222,7 @@ fn full_disks_are_told_apart() -> Result<()> {
         anyhow::Ok(Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(program).output()?)
     };
     if !inside("true")?.status.success() {
-        eprintln!("Not run: this system lets nobody make a user namespace");
+        eprintln!("not possible here: this system lets nobody make a user namespace");
         return Ok(());
     }
     let done = inside(script)?;

@@ -38,7 +38,7 @@ pub fn skip(reason: &str) {
 
 /// Says that a test does nothing because the computer itself does not allow it, which no setup would change.
 pub fn not_possible_here(reason: &str) {
-    eprintln!("skipped: {reason}");
+    eprintln!("not possible here: {reason}");
 }
 
 /// A program on the `PATH`.

@@ -144,17 +144,26 @@ impl Manifest {
 
 /// Bootable media that distribution packages install.
 fn media() -> BTreeMap<String, PathBuf> {
-    let installer = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64";
+    let installer = newest_installer(Path::new("/usr/lib/debian-installer/images")).unwrap_or_default();
     [
-        ("grub_rescue_iso", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso".to_owned()),
-        ("memtest_iso", "/usr/lib/memtest86+/memtest86+x64.iso".to_owned()),
-        ("debian_installer_kernel", format!("{installer}/linux")),
-        ("debian_installer_initrd", format!("{installer}/initrd.gz")),
+        ("grub_rescue_iso", PathBuf::from("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")),
+        ("memtest_iso", PathBuf::from("/usr/lib/memtest86+/memtest86+x64.iso")),
+        ("debian_installer_kernel", installer.join("linux")),
+        ("debian_installer_initrd", installer.join("initrd.gz")),
     ]
     .into_iter()
-    .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
+    .map(|(name, path)| (name.to_owned(), path))
     .filter(|(_, path)| path.is_file())
     .collect()
+}
+
+/// The folder of the newest Debian's installer in text for PCs, below a folder with one for each release by its number.
+fn newest_installer(images: &Path) -> Option<PathBuf> {
+    let releases = fs::read_dir(images).ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let folder = |release: u32| images.join(release.to_string()).join("amd64/text/debian-installer/amd64");
+    let mut there: Vec<u32> = releases.filter(|release| folder(*release).join("linux").is_file()).collect();
+    there.sort_unstable();
+    there.pop().map(folder)
 }
 
 /// Keeps two runs from assembling at once; held until dropped.
@@ -163,4 +172,24 @@ pub fn lock(cache: &Path) -> Result<File> {
     let file = File::create(&path).with_context(|| format!("Could not create {}", path.display()))?;
     file.lock().with_context(|| format!("Could not lock {}", path.display()))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_installer_is_the_one_of_the_highest_number() {
+        let images = tempfile::tempdir().unwrap();
+        assert_eq!(newest_installer(&images.path().join("none")), None);
+        for release in ["9", "12", "13", "daily"] {
+            let folder = images.path().join(release).join("amd64/text/debian-installer/amd64");
+            fs::create_dir_all(&folder).unwrap();
+            // Of the last number there is only the graphical one.
+            if release != "13" {
+                fs::write(folder.join("linux"), "").unwrap();
+            }
+        }
+        assert_eq!(newest_installer(images.path()), Some(images.path().join("12/amd64/text/debian-installer/amd64")));
+    }
 }

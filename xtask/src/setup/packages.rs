@@ -40,7 +40,13 @@ pub const GROUPS: &[Group] = &[
         qemu: true,
         ..GROUP
     },
-    Group { reason: "firmware for UEFI machines", packages: &["ovmf", "qemu-efi-aarch64", "qemu-efi-arm"], ..GROUP },
+    Group {
+        reason: "firmware for UEFI machines",
+        packages: &["ovmf", "qemu-efi-aarch64", "qemu-efi-arm"],
+        // Newer releases have them.
+        optional: &["ovmf-ia32", "qemu-efi-riscv64", "qemu-efi-loongarch64"],
+        ..GROUP
+    },
     Group {
         reason: "helpers of machines: TPM and network",
         packages: &["swtpm", "swtpm-tools"],
@@ -56,9 +62,17 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         reason: "bootable media that the tests start",
-        optional: &["grub-rescue-pc", "memtest86+", "debian-installer-12-netboot-amd64"],
+        // A release has the installer of its own version.
+        optional: &[
+            "grub-rescue-pc",
+            "memtest86+",
+            "debian-installer-12-netboot-amd64",
+            "debian-installer-13-netboot-amd64",
+            "debian-installer-14-netboot-amd64",
+        ],
         ..GROUP
     },
+    Group { reason: "the guest agent that tests talk to", packages: &["qemu-guest-agent"], programs: &["qemu-ga"], ..GROUP },
     Group { reason: "to look at what machines show", packages: &["imagemagick", "xvfb"], programs: &["convert", "Xvfb"], ..GROUP },
     Group {
         reason: "what the benchmarks compare with",

@@ -10,7 +10,7 @@ fn samples() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("no samples in {}", folder.display());
+    eprintln!("not possible here: no samples in {}", folder.display());
     None
 }
 
