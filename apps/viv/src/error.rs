@@ -272,9 +272,8 @@ impl From<PlacesError> for Failure {
             PlacesError::NoHome => failure.with_hint("Set VIVARIUM_HOME to the folder that shall hold machines"),
             PlacesError::Relative { .. } => failure.with_hint("Set it to a path that begins with /"),
             PlacesError::Runtime { .. } | PlacesError::Unsafe { .. } => {
-                failure.with_hint("Set XDG_RUNTIME_DIR to a folder of your own (mode 0700)")
+                failure.with_hint("Make it yours with mode 0700, or set XDG_STATE_HOME to a folder of your own")
             }
-            PlacesError::TooLong { .. } => failure,
         }
     }
 }

@@ -7,8 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use std::env;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Longest socket path that we make, in bytes: macOS has room for 103, Linux for 107.
@@ -27,16 +26,6 @@ pub enum PlacesError {
         variable: &'static str,
         /// What it holds.
         value: OsString,
-    },
-    /// The runtime directory makes socket paths too long.
-    #[error(
-        "The runtime directory's path is too long for sockets ({length} bytes of at most {MAX_SOCKET_PATH}); set XDG_RUNTIME_DIR to a shorter one: {path}"
-    )]
-    TooLong {
-        /// The longest socket path's length.
-        length: usize,
-        /// The directory.
-        path: PathBuf,
     },
     /// The runtime directory cannot be made or used.
     #[error("Cannot use the runtime directory {path}")]
@@ -100,7 +89,8 @@ impl Places {
             Some(own) => Ok(own.join(".cache")),
             None => Err(error),
         })?;
-        Ok(Self { machines, state, cache, runtime: runtime_root(absolute("XDG_RUNTIME_DIR").ok().flatten()) })
+        let runtime = runtime_root(&state);
+        Ok(Self { machines, state, cache, runtime })
     }
 
     /// The folder of one running machine. Nothing is created.
@@ -124,18 +114,34 @@ impl Places {
     }
 }
 
-/// `$XDG_RUNTIME_DIR`, the place where logind puts it, or a private folder in `/tmp`.
-fn runtime_root(xdg: Option<PathBuf>) -> PathBuf {
-    let uid = rustix::process::getuid().as_raw();
-    let usable = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|data| data.is_dir() && data.uid() == uid);
-    let standard = PathBuf::from(format!("/run/user/{uid}"));
-    if let Some(path) = xdg.filter(|path| usable(path)) {
-        return path.join("vivarium");
+/// The longest socket path below [`Places::runtime`].
+const LONGEST_SOCKET: &str = "0123456789abcdef/backend/serial-00.sock";
+
+/// File systems without sockets, or that several computers may share, by their number in `statfs(2)`: FUSE, NFS, CIFS, SMB 2, 9P, FAT, exFAT,
+/// AFS, and VirtualBox's.
+const WITHOUT_SOCKETS: &[u32] =
+    &[0x6573_5546, 0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x0102_1997, 0x4D44, 0x2011_BAB0, 0x5346_414F, 0x786F_4256];
+
+/// Beside the rest of the state, or a private folder in `/tmp` where the path is too long there or its file system has no sockets. Not in
+/// `$XDG_RUNTIME_DIR`: that goes when its owner logs out, and machines run on. Nothing that comes and goes has a say, so that every process
+/// finds the same place.
+fn runtime_root(state: &Path) -> PathBuf {
+    let own = state.join("run");
+    if own.join(LONGEST_SOCKET).as_os_str().len() <= MAX_SOCKET_PATH && can_hold_sockets(state) {
+        return own;
     }
-    if usable(&standard) {
-        return standard.join("vivarium");
-    }
-    PathBuf::from(format!("/tmp/vivarium-{uid}"))
+    PathBuf::from(format!("/tmp/vivarium-{}", rustix::process::getuid().as_raw()))
+}
+
+fn can_hold_sockets(path: &Path) -> bool {
+    let system = path.ancestors().find_map(|ancestor| rustix::fs::statfs(ancestor).ok());
+    system.is_none_or(|system| has_sockets(system.f_type))
+}
+
+/// The kernel's numbers have 32 bits, whatever they are carried in.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only the low 32 bits count")]
+fn has_sockets(system: impl Into<i64>) -> bool {
+    !WITHOUT_SOCKETS.contains(&(system.into() as u32))
 }
 
 /// The folder of one running machine.
@@ -145,14 +151,9 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The folder.
+    /// The folder. Locked while a supervisor lives, which also keeps systemd-tmpfiles(8) from ageing what is in it.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Locked while a supervisor lives.
-    pub fn lock(&self) -> PathBuf {
-        self.path.join("lock")
     }
 
     /// Where the supervisor serves its API.
@@ -178,13 +179,12 @@ impl Runtime {
     /// Makes the folder, private to the user, and checks that it is.
     ///
     /// # Errors
-    /// [`PlacesError::TooLong`], [`PlacesError::Unsafe`] or [`PlacesError::Runtime`].
+    /// [`PlacesError::Unsafe`] or [`PlacesError::Runtime`].
     pub fn create(&self) -> Result<(), PlacesError> {
-        let longest = self.path.join("backend/serial-00.sock").as_os_str().as_bytes().len();
-        if longest > MAX_SOCKET_PATH {
-            return Err(PlacesError::TooLong { length: longest, path: self.path.clone() });
-        }
         let root = self.path.parent().unwrap_or(&self.path);
+        if let Some(above) = root.parent() {
+            std::fs::create_dir_all(above).map_err(|source| PlacesError::Runtime { path: above.to_path_buf(), source })?;
+        }
         for folder in [root, &self.path, &self.backend()] {
             let failed = |source| PlacesError::Runtime { path: folder.to_path_buf(), source };
             match std::fs::DirBuilder::new().mode(0o700).create(folder) {
@@ -235,9 +235,23 @@ mod tests {
     }
 
     #[test]
-    fn a_long_runtime_path_is_refused_before_anything_is_made() {
-        let runtime = Runtime { path: PathBuf::from(format!("/tmp/{}/id", "long".repeat(30))) };
-        assert!(matches!(runtime.create(), Err(PlacesError::TooLong { .. })));
+    fn sockets_are_where_no_logout_takes_them_and_their_paths_fit() {
+        let login = ("XDG_RUNTIME_DIR", "/run/user/1000");
+        assert_eq!(places(&[("HOME", "/home/ada"), login]).unwrap().runtime, Path::new("/home/ada/.local/state/vivarium/run"));
+        let short = format!("/{}", "v".repeat(MAX_SOCKET_PATH - "//.state/run/".len() - LONGEST_SOCKET.len()));
+        let fits = places(&[("VIVARIUM_HOME", &short), ("HOME", "/h"), login]).unwrap();
+        assert_eq!(fits.runtime_of("0123456789abcdef").backend().join("serial-00.sock").as_os_str().len(), MAX_SOCKET_PATH);
+        assert!(fits.runtime.starts_with(&short));
+        let long = places(&[("VIVARIUM_HOME", &format!("{short}v")), ("HOME", "/h"), login]).unwrap();
+        assert_eq!(long.runtime, PathBuf::from(format!("/tmp/vivarium-{}", rustix::process::getuid().as_raw())));
+    }
+
+    #[test]
+    fn file_systems_without_sockets_are_known() {
+        let ext4 = 0xEF53_i64;
+        assert!(has_sockets(ext4) && !has_sockets(0x6969_i64));
+        // As a 32-bit kernel tells it.
+        assert!(!has_sockets(0xFF53_4D42_u32.cast_signed()));
     }
 
     #[test]

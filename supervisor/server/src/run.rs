@@ -226,7 +226,10 @@ impl Supervisor {
         warnings: Vec<String>,
     ) -> Result<Arc<Session>> {
         let socket = self.runtime.api_socket();
-        let listener = UnixListener::bind(&socket).map_err(|error| file("listen on", &socket, error))?;
+        let listener = UnixListener::bind(&socket).map_err(|error| {
+            file("listen on", &socket, error)
+                .with_hint("its file system may have no sockets; set XDG_STATE_HOME, or VIVARIUM_HOME, to a folder on another")
+        })?;
         let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid, bundle: self.bundle.clone() };
         let machine: Arc<dyn VirtualMachine> = Arc::new(machine);
         let pictures = Pictures::new(&self.bundle, self.settings.screenshots, options.disposable);
@@ -288,14 +291,13 @@ impl Supervisor {
         }
     }
 
-    /// Removes what only a running machine needs. The lock file stays: removing it would let two supervisors lock two files.
+    /// Removes what only a running machine needs. The folder stays: removing it would let two supervisors lock two folders.
     fn clean(&self) {
         let _ = std::fs::remove_file(self.runtime.backend_record());
         let _ = std::fs::remove_dir_all(scratch(&self.places, &self.id));
         for folder in [self.runtime.path().to_path_buf(), self.runtime.backend()] {
             for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(std::result::Result::ok) {
-                let is_lock = entry.path() == self.runtime.lock();
-                if !is_lock && entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+                if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
                     let _ = std::fs::remove_file(entry.path());
                 }
             }
@@ -309,7 +311,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 /// Locks the machine's runtime folder. One that is just leaving is waited for: after its machine's end it serves no API any more, and one
 /// that was killed answers no more.
 fn take_lock(runtime: &Runtime) -> Result<File> {
-    let own = File::create(runtime.lock()).map_err(|error| file("make", &runtime.lock(), error))?;
+    let own = File::open(runtime.path()).map_err(|error| file("open", runtime.path(), error))?;
     if rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive).is_ok() {
         return Ok(own);
     }
@@ -321,7 +323,7 @@ fn take_lock(runtime: &Runtime) -> Result<File> {
         let locked = rustix::fs::flock(&own, FlockOperation::LockExclusive).map(|()| own);
         let _ = sender.send(locked);
     });
-    receiver.recv_timeout(patience).map_err(|_| running())?.map_err(|error| file("lock", &runtime.lock(), error.into()))
+    receiver.recv_timeout(patience).map_err(|_| running())?.map_err(|error| file("lock", runtime.path(), error.into()))
 }
 
 async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {

@@ -121,7 +121,7 @@ impl Home {
 
     /// Where the sockets of running machines are.
     pub fn runtime(&self) -> PathBuf {
-        self.path().join("run/vivarium")
+        self.machines().join(".state/run")
     }
 
     /// `viv`, ready to run, without anything of the tester's environment but the path.

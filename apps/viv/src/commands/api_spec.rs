@@ -9,7 +9,8 @@ use crate::output::Output;
 Examples:
   viv api-spec > vivarium-openapi.json
 
-The API is HTTP with JSON over a Unix socket, one per running machine: $XDG_RUNTIME_DIR/vivarium/ID/api.sock.
+The API is HTTP with JSON over a Unix socket, one per running machine: ~/.local/state/vivarium/run/ID/api.sock
+(`viv doctor` says where, under sockets).
 `viv list --json` shows each machine's ID.")]
 pub struct Args {}
 

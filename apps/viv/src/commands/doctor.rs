@@ -107,14 +107,9 @@ fn runtime(places: &Places) -> Finding {
     const SUBJECT: &str = "sockets";
     let path = &places.runtime;
     let uid = rustix::process::getuid().as_raw();
-    // The longest name below it is that of a serial port's socket in a machine's folder.
-    let longest = path.as_os_str().len() + "/0123456789abcdef/backend/serial-00.sock".len();
-    if longest > supervisor_api::places::MAX_SOCKET_PATH {
-        let message = format!("the path is too long for sockets: {}", path.display());
-        return finding(SUBJECT, FindingLevel::Error, message, Some(format!("export XDG_RUNTIME_DIR=/run/user/{uid}")));
-    }
     if let Some((at, why)) = obstacle(path) {
-        let fix = format!("log in again, so that /run/user/{uid} is made, or: export XDG_RUNTIME_DIR=\"$(mktemp -d)\"");
+        let quoted = shell_words::quote(&at.to_string_lossy()).into_owned();
+        let fix = format!("chown \"$USER\" {quoted} && chmod u+rwx {quoted}, or set XDG_STATE_HOME to another folder");
         return finding(SUBJECT, FindingLevel::Error, format!("{why}: {}", at.display()), Some(fix));
     }
     if let Ok(data) = std::fs::metadata(path)
@@ -123,14 +118,13 @@ fn runtime(places: &Places) -> Finding {
         let message = format!("belongs to somebody else or is open to others: {}", path.display());
         return finding(SUBJECT, FindingLevel::Error, message, Some(format!("chmod 700 {}", shell_words::quote(&path.to_string_lossy()))));
     }
-    if env::var_os("XDG_RUNTIME_DIR").is_none_or(|value| value.is_empty()) && path.starts_with("/tmp") {
-        let message = format!("XDG_RUNTIME_DIR is not set; using {}, which a clean-up of /tmp may remove", path.display());
-        return finding(
-            SUBJECT,
-            FindingLevel::Warning,
-            message,
-            Some(format!("sudo loginctl enable-linger \"$USER\" && export XDG_RUNTIME_DIR=/run/user/{uid}")),
+    if !path.starts_with(&places.state) {
+        let message = format!(
+            "in {}, which a clean-up of /tmp may remove: {} has a long path, or a file system without sockets",
+            path.display(),
+            places.state.display()
         );
+        return finding(SUBJECT, FindingLevel::Warning, message, Some("export XDG_STATE_HOME=/a/short/path".to_owned()));
     }
     finding(SUBJECT, FindingLevel::Good, path.display().to_string(), None)
 }

@@ -40,7 +40,7 @@ impl FakeSupervisor {
         let machines = home.json(&["list"]);
         let machine = machines.as_array().unwrap().iter().find(|machine| machine["name"] == name).unwrap();
         let bundle = PathBuf::from(machine["path"].as_str().unwrap());
-        let folder = home.path().join("run/vivarium").join(machine["id"].as_str().unwrap());
+        let folder = home.machines().join(".state/run").join(machine["id"].as_str().unwrap());
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
         let shared = Arc::new(Shared {
             lock: Mutex::new(Some(Bundle::lock(&bundle).unwrap())),

@@ -22,7 +22,6 @@ impl Home {
     pub fn new() -> Self {
         // Short, because sockets' paths must be.
         let folder = tempfile::Builder::new().prefix("viv").tempdir_in("/tmp").unwrap();
-        std::fs::create_dir(folder.path().join("run")).unwrap();
         Self { folder }
     }
 
@@ -43,7 +42,6 @@ impl Home {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
             .env("VIVARIUM_HOME", self.machines())
-            .env("XDG_RUNTIME_DIR", self.path().join("run"))
             .env("XDG_DATA_HOME", self.path().join("data"))
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .env("VIVARIUM_SUPERVISOR", "/nowhere/vivarium-supervisor")
