@@ -22,6 +22,7 @@ mod error;
 mod export;
 mod files;
 mod find;
+mod holder;
 mod host;
 mod images;
 mod import;

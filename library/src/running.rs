@@ -7,7 +7,7 @@ use supervisor_api::wire::{Failure, LastRun, Status};
 use supervisor_api::{Client, ClientError, Events};
 
 use crate::library::{GRACE, blocking};
-use crate::{Error, ErrorKind, Library, Machine, Result, stopped};
+use crate::{Error, ErrorKind, Library, Machine, Result, holder, stopped};
 
 /// The largest record of a last run that is read.
 const MAX_RECORD: u64 = 1 << 20;
@@ -47,7 +47,10 @@ impl Library {
         if answers(&client).await? {
             return Ok(Some(client));
         }
-        if !runtime.backend_record().exists() {
+        let holder = holder::find(&machine.path);
+        // A record may be of an earlier boot; then whoever holds the lock now does not run the machine.
+        let is_other = holder.as_ref().is_some_and(|holder| !holder.is_machine());
+        if !runtime.backend_record().exists() || is_other {
             if self.is_free_soon(machine).await? {
                 return Ok(None);
             }
@@ -55,8 +58,7 @@ impl Library {
             if answers(&client).await? {
                 return Ok(Some(client));
             }
-            return Err(Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by another program", machine.name))
-                .with_hint("Try again when it is done"));
+            return Err(in_use(machine));
         }
         let log = self.supervisor_log(machine);
         let adopted = match launch::adopt(&machine.path, &log) {
@@ -71,7 +73,10 @@ impl Library {
             Err(error) => {
                 let refused = from_launch(error);
                 Err(Error::new(ErrorKind::Supervisor, format!("\"{}\" runs, but no supervisor can take it over", machine.name))
-                    .with_hint(refused.hint().map_or_else(|| format!("See {}", log.display()), str::to_owned))
+                    .with_hint(refused.hint().map_or_else(
+                        || format!("`viv stop {:?} --kill` ends it; what went wrong is in {}", machine.name, log.display()),
+                        str::to_owned,
+                    ))
                     .with_source(refused))
             }
         }
@@ -85,9 +90,8 @@ impl Library {
     pub async fn start(&self, machine: &Machine, options: StartOptions, progress: impl FnMut(&str)) -> Result<()> {
         machine.usable()?;
         if self.is_locked(machine)? && (self.is_running(machine) || !self.is_free_soon(machine).await?) {
-            let running = self.is_running(machine);
-            let what = if running { "is running already" } else { "is being changed or started by another program" };
-            return Err(Error::new(ErrorKind::WrongState, format!("\"{}\" {what}", machine.name)));
+            let running = || Error::new(ErrorKind::WrongState, format!("\"{}\" is running already", machine.name));
+            return Err(if self.is_running(machine) { running() } else { in_use(machine) });
         }
         let starting = launch::start(&machine.path, options, &self.supervisor_log(machine)).map_err(from_launch)?;
         starting.finish(progress).await.map_err(from_launch)
@@ -231,6 +235,20 @@ impl Library {
     pub(crate) async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let library = self.clone();
         blocking(move || work(&library)).await
+    }
+}
+
+/// Why a bundle cannot be used whose lock is held while nobody answers for the machine.
+fn in_use(machine: &Machine) -> Error {
+    match holder::find(&machine.path) {
+        Some(holder) if holder.is_machine() => {
+            Error::new(ErrorKind::Supervisor, format!("\"{}\" runs as {holder}, and nothing is left by which to reach it", machine.name))
+                .with_hint(format!("`viv stop {:?} --kill` ends it", machine.name))
+        }
+        Some(holder) => Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by {holder}", machine.name))
+            .with_hint("Try again when it is done"),
+        None => Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by another program", machine.name))
+            .with_hint("Try again when it is done"),
     }
 }
 

@@ -12,6 +12,7 @@ use machine::BackendKind;
 use supervisor_api::Places;
 use uuid::Uuid;
 
+use crate::holder;
 use crate::list_cache::{Entry, ListCache, Stamp};
 use crate::machine::{Activity, Condition, Machine, Summary};
 use crate::registered::{self, Registered};
@@ -241,14 +242,15 @@ impl Users {
         if !suspected || !Bundle::is_locked(path).unwrap_or(false) {
             return Activity::Stopped;
         }
-        holder(&self.runtime.join(id))
+        use_of(path, &self.runtime.join(id))
     }
 }
 
-/// Whether the holder of a bundle's lock runs the machine, as its folder of sockets tells.
-fn holder(runtime: &Path) -> Activity {
+/// What a bundle whose lock is held is used for: its folder of sockets tells, or else what kind of program holds it. A record of the machine
+/// alone says nothing, for it may be of an earlier boot.
+fn use_of(bundle: &Path, runtime: &Path) -> Activity {
     let answers = std::os::unix::net::UnixStream::connect(runtime.join("api.sock")).is_ok();
-    if answers || runtime.join("backend.json").exists() { Activity::Running } else { Activity::Busy }
+    if answers || holder::find(bundle).is_some_and(|holder| holder.is_machine()) { Activity::Running } else { Activity::Busy }
 }
 
 /// The inode of a `flock` in a line of `/proc/locks` (proc_locks(5)): `1: FLOCK ADVISORY WRITE 123 08:02:4711 0 EOF`. The device is left

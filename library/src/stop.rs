@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use machine::{Ending, StartOptions, StopMethod};
+use machine::{EndReason, Ending, StartOptions, StopMethod};
+use sandbox::Signal;
 use supervisor_api::{Client, ClientError};
 
+use crate::holder::{self, Holder};
 use crate::running::from_client;
 use crate::{Error, ErrorKind, Library, Machine, Result, StopPlan, Stopped};
 
@@ -17,8 +19,10 @@ impl Library {
     /// # Errors
     /// [`crate::ErrorKind::Timeout`] where the last step of the plan did not end it.
     pub async fn stop(&self, machine: &Machine, plan: StopPlan, mut progress: impl FnMut(&str)) -> Result<Stopped> {
-        let Some(client) = self.client(machine).await? else {
-            return Ok(Stopped { by: None, ending: None });
+        let client = match self.client(machine).await {
+            Ok(Some(client)) => client,
+            Ok(None) => return Ok(Stopped { by: None, ending: None }),
+            Err(error) => return self.end_unreachable(machine, plan, error, progress).await,
         };
         let steps =
             [(StopMethod::Request, plan.request), (StopMethod::Force, plan.force), (StopMethod::Kill, plan.kill.then_some(AFTERMATH))];
@@ -45,6 +49,28 @@ impl Library {
         let waited = last.unwrap_or_default().as_secs();
         Err(Error::new(ErrorKind::Timeout, format!("\"{}\" did not stop within {waited} s", machine.name))
             .with_hint("The guest may not listen to the power button; stop it by force, or wait longer"))
+    }
+
+    /// Ends a machine that no supervisor can reach, as far as the plan allows. What stood in the way is the error where that is not far enough,
+    /// or no machine holds the bundle.
+    async fn end_unreachable(&self, machine: &Machine, plan: StopPlan, reason: Error, mut progress: impl FnMut(&str)) -> Result<Stopped> {
+        // A backend that is terminated closes its images first.
+        let steps = [
+            (plan.force, Signal::TERM, StopMethod::Force, EndReason::Forced, "Ending the machine"),
+            (plan.kill.then_some(AFTERMATH), Signal::KILL, StopMethod::Kill, EndReason::Killed, "Killing the machine"),
+        ];
+        for (wait, signal, method, why, what) in steps {
+            let Some(wait) = wait else { continue };
+            let Some(holder) = holder::find(&machine.path).filter(Holder::is_machine) else { break };
+            progress(what);
+            holder.signal(signal).map_err(|error| Error::io(format!("Cannot end {holder}"), error))?;
+            if let Ok(freed) = tokio::time::timeout(wait, self.until_free(machine)).await {
+                freed?;
+                let ending = Ending::new(why, format!("It was ended without a supervisor, as {holder}"));
+                return Ok(Stopped { by: Some(method), ending: Some(ending) });
+            }
+        }
+        Err(reason)
     }
 
     /// Takes one step and waits for the end: `Some` where the machine has ended.

@@ -7,6 +7,7 @@ mod supervisor;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -194,6 +195,9 @@ fn a_machine_that_runs_alone_is_adopted_by_whoever_asks() {
     fs::create_dir_all(runtime.path()).unwrap();
     fs::write(runtime.backend_record(), "{}").unwrap();
     let lock = bundle::Bundle::lock(&machine.path).unwrap();
+    // The record may be of an earlier boot; who holds the lock tells.
+    assert_eq!(home.library.find("P").unwrap().activity, Activity::Busy);
+    let _backend = Backend::holding(&home, &lock);
     assert_eq!(home.library.find("P").unwrap().activity, Activity::Running);
     // The program says when it is asked to adopt, and goes on when there is a socket.
     let fifo = |name: &str| {
@@ -216,17 +220,74 @@ fn a_machine_that_runs_alone_is_adopted_by_whoever_asks() {
     });
 }
 
+/// A process that is called like a backend, holds a lock and does nothing.
+struct Backend(std::process::Child);
+
+impl Backend {
+    fn holding(home: &Home, lock: &bundle::BundleLock) -> Self {
+        let program = home.folder.path().join("qemu-system-test");
+        fs::copy("/bin/sleep", &program).unwrap();
+        Self(std::process::Command::new(program).arg("1000").stdin(lock.try_clone().unwrap()).spawn().unwrap())
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_machine_that_cannot_be_adopted_is_an_error_and_one_that_is_busy_too() {
     let home = Home::new();
     let machine = run(home.machine("P")).machine;
-    let _lock = bundle::Bundle::lock(&machine.path).unwrap();
+    let lock = bundle::Bundle::lock(&machine.path).unwrap();
     let program = script(&home, r#"echo '{"type":"failed","kind":"backend","message":"It does not answer"}'"#);
-    let said = outcome("status", &home, &program);
-    assert!(said.starts_with("WrongState:"), "{said}");
+    let busy = || {
+        let said = outcome("status", &home, &program);
+        assert!(said.starts_with("WrongState:") && said.contains(&format!("process {} ", std::process::id())), "{said}");
+    };
+    busy();
     let runtime = home.library.places().runtime_of(&machine.id);
     fs::create_dir_all(runtime.path()).unwrap();
     fs::write(runtime.backend_record(), "{}").unwrap();
+    busy();
+    let _backend = Backend::holding(&home, &lock);
     let said = outcome("status", &home, &program);
     assert!(said.starts_with("Supervisor:") && said.contains("It does not answer"), "{said}");
+}
+
+#[test]
+fn a_machine_that_nothing_leads_to_is_named_and_can_be_killed() {
+    let home = Home::new();
+    run(async {
+        let machine = home.machine("Lost").await.machine;
+        let lock = bundle::Bundle::lock(&machine.path).unwrap();
+        // Whoever only changes a bundle is not killed.
+        let refused = home.library.stop(&machine, StopPlan::kill(), |_| {}).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WrongState);
+        let mut backend = Backend::holding(&home, &lock);
+        drop(lock);
+        for error in [
+            home.library.status(&machine).await.unwrap_err(),
+            home.library.start(&machine, StartOptions::default(), |_| {}).await.unwrap_err(),
+            home.library.stop(&machine, StopPlan::request(LONG), |_| {}).await.unwrap_err(),
+        ] {
+            let text = format!("{error} {}", error.hint().unwrap_or_default());
+            assert!(text.contains("running already") || text.contains(&backend.0.id().to_string()) && text.contains("--kill"), "{text}");
+        }
+        let stopped = home.library.stop(&machine, StopPlan::kill(), |_| {}).await.unwrap();
+        assert_eq!((stopped.by, stopped.ending.unwrap().reason), (Some(StopMethod::Kill), EndReason::Killed));
+        assert_eq!(backend.0.wait().unwrap().signal(), Some(9));
+
+        let lock = bundle::Bundle::lock(&machine.path).unwrap();
+        let mut backend = Backend::holding(&home, &lock);
+        drop(lock);
+        let stopped = home.library.stop(&machine, StopPlan::force(), |_| {}).await.unwrap();
+        assert_eq!((stopped.by, stopped.ending.unwrap().reason), (Some(StopMethod::Force), EndReason::Forced));
+        // So that it could close its images.
+        assert_eq!(backend.0.wait().unwrap().signal(), Some(15));
+        assert_eq!(home.library.status(&machine).await.unwrap().state, State::Stopped);
+    });
 }
