@@ -36,6 +36,14 @@ impl Picture {
         self.pixels.iter().filter(|pixel| pixel.iter().any(|part| *part > 32)).count()
     }
 
+    /// How many rows are lit over at least this share of their width.
+    #[expect(clippy::cast_precision_loss, reason = "a picture has few pixels for that")]
+    pub fn rules(&self, share: f64) -> usize {
+        let rows = self.pixels.chunks_exact(self.width.max(1) as usize);
+        let lit = |row: &[[u8; 3]]| row.iter().filter(|pixel| pixel.iter().any(|part| *part > 32)).count() as f64;
+        rows.filter(|row| lit(row) >= share * row.len() as f64).count()
+    }
+
     /// How many colours there are.
     pub fn colours(&self) -> usize {
         self.pixels.iter().collect::<BTreeSet<_>>().len()

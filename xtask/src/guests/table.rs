@@ -95,6 +95,7 @@ pub const GUESTS: &[Guest] = &[
         machines: &["virt"],
         cpu: Some("cortex-a15"),
         console: "ttyAMA0",
+        boots: Boots::Uefi("ARM"),
         ..BASE
     },
     Guest {
