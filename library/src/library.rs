@@ -163,7 +163,9 @@ impl Library {
         if id.is_empty() {
             return;
         }
-        for path in [self.places.last_run_of(id), self.places.logs_of(id), self.places.runtime_of(id).path().to_path_buf()] {
+        let places = &self.places;
+        let runtime = places.runtime_of(id).path().to_path_buf();
+        for path in [places.last_run_of(id), places.logs_of(id), places.disposable().join(id), runtime] {
             if let Err(error) = files::remove(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove what is left of an earlier machine");
             }

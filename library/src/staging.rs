@@ -3,17 +3,19 @@
 //! Whoever opens the library removes those whose lock is free, for their maker is dead. Those outside the library's own folder are found
 //! again by a note in the state folder.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use bundle::bundle_id;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use supervisor_api::Places;
 use uuid::Uuid;
 
-use crate::{Error, ErrorKind, Result, files};
+use crate::{Error, ErrorKind, Result, files, registered, scan};
 
 /// What is between the final name and the random end.
 const MARK: &str = ".part-";
@@ -150,6 +152,31 @@ pub(crate) fn clear_away(places: &Places) {
             let _ = fs::remove_file(&note);
         }
     }
+    clear_disposable(places);
+}
+
+/// Removes what a disposable run wrote whose supervisor and backend were both killed: nobody holds its bundle's lock.
+fn clear_disposable(places: &Places) {
+    let left: HashSet<String> = fs::read_dir(places.disposable())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    if left.is_empty() {
+        return;
+    }
+    let registered = registered::read(places).into_iter().map(|entry| entry.path);
+    for bundle in scan::bundles_in(&places.machines).into_iter().chain(registered) {
+        // Locked while it is removed, so that no new run comes in between.
+        if let Ok(id) = bundle_id(&bundle)
+            && left.contains(&id)
+            && let Ok(Some(_lock)) = bundle.canonicalize().and_then(|bundle| lock(&bundle))
+            && let Err(error) = files::remove(&places.disposable().join(&id))
+        {
+            tracing::warn!(path = %bundle.display(), %error, "cannot remove what a disposable run left");
+        }
+    }
 }
 
 fn remove_if_dead(path: &Path) {
@@ -276,6 +303,29 @@ mod tests {
         write_note(&places, precious.path()).unwrap();
         clear_away(&places);
         assert!(precious.path().exists());
+    }
+
+    #[test]
+    fn what_a_disposable_run_left_goes_unless_it_still_runs() {
+        let (_folder, places) = places();
+        let left = |name: &str| {
+            let bundle = places.machines.join(name);
+            fs::create_dir(&bundle).unwrap();
+            let overlay = places.disposable().join(bundle_id(&bundle).unwrap()).join("disk.qcow2");
+            files::remove(overlay.parent().unwrap()).unwrap();
+            fs::create_dir_all(overlay.parent().unwrap()).unwrap();
+            fs::write(&overlay, "").unwrap();
+            (bundle, overlay)
+        };
+        let ((_, dead), (running, used)) = (left("Dead.utm"), left("Running.utm"));
+        let unknown = places.disposable().join("0123456789abcdef");
+        fs::create_dir(&unknown).unwrap();
+        let held = lock(&running).unwrap().unwrap();
+        clear_away(&places);
+        assert!(!dead.exists() && used.exists() && unknown.exists());
+        drop(held);
+        clear_away(&places);
+        assert!(!used.exists());
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl Places {
         self.state.join("logs").join(id)
     }
 
+    /// What disposable runs write to, one folder for each machine.
+    pub fn disposable(&self) -> PathBuf {
+        self.cache.join("disposable")
+    }
+
     /// How a machine's last run ended.
     pub fn last_run_of(&self, id: &str) -> PathBuf {
         self.state.join("runs").join(format!("{id}.json"))

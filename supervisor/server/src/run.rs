@@ -334,7 +334,7 @@ async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
 }
 
 fn scratch(places: &Places, id: &str) -> PathBuf {
-    places.cache.join("disposable").join(id)
+    places.disposable().join(id)
 }
 
 /// Brings a bundle of UTM before 4.0 into the present form: what a run leaves in `Data/` would stand in the way of `Images/` becoming it.
