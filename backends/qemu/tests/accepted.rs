@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use backend_qemu::command_line::{self, Access, CommandLine, Image, Options, Paths, Preparation, Request, Source};
 use backend_qemu::facts::{self, Board, Decision, Emulator, Host};
-use backend_qemu::firmware::Catalogue;
+use backend_qemu::firmware::{Catalogue, Firmware};
 use bundle::qemu::{
     Configuration, DirectoryShareMode, Drive, DriveInterface, ImageType, PortForward, Protocol, Serial, SerialMode, SerialTarget,
 };
@@ -223,7 +223,9 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
     let host = Host { threads: 2, cores: 1, memory: 8192, firmware: Catalogue::read(), ..Host::default() };
     let accelerator = Decision::tcg("a test");
     let board = Board::find(emulator, command_line::probe(&configuration, emulator, &accelerator), Some(cache)).await?;
-    let line = build(&mut configuration, |configuration| {
+    let is_for = |firmware: &Firmware| firmware.targets.iter().any(|(target, _)| target == architecture.as_str());
+    let has_firmware = host.firmware.entries.iter().any(is_for);
+    let line = build(&mut configuration, has_firmware, |configuration| {
         command_line::build(&Request {
             configuration,
             emulator,
@@ -240,9 +242,11 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
     reaches_prelaunch(&line).await.with_context(|| line.shell_quoted())
 }
 
-/// Builds, giving up what the machine cannot have: drives on other buses or none, UEFI whose firmware is not installed.
+/// Builds, giving up what the machine cannot have: drives on other buses or none, UEFI where no firmware
+/// for the architecture is installed.
 fn build(
     configuration: &mut Configuration,
+    has_firmware: bool,
     build: impl Fn(&Configuration) -> Result<CommandLine, Vec<bundle::Problem>>,
 ) -> anyhow::Result<CommandLine> {
     let mut others: Vec<DriveInterface> =
@@ -254,7 +258,7 @@ fn build(
         };
         let fatal: Vec<_> = problems.iter().filter(|problem| problem.is_fatal()).collect();
         let described = fatal.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        if fatal.iter().all(|problem| problem.key_path == "QEMU.UEFIBoot") && configuration.qemu.uefi_boot {
+        if fatal.iter().all(|problem| problem.key_path == "QEMU.UEFIBoot") && configuration.qemu.uefi_boot && !has_firmware {
             configuration.qemu.uefi_boot = false;
         } else if fatal.iter().all(|problem| problem.key_path.starts_with("Drive[")) && !configuration.drives.is_empty() {
             match others.pop() {
