@@ -255,6 +255,27 @@ fn images_that_lead_elsewhere_are_refused_before_qemu_runs() {
 }
 
 #[test]
+fn images_that_are_no_files_are_refused_at_once() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    with_disk(&home, "Demo");
+    let disk = image(&home, "Demo");
+    let name = disk.file_name().unwrap().to_str().unwrap();
+    fs::remove_file(&disk).unwrap();
+    fs::create_dir(&disk).unwrap();
+    let failure = refused(&home, "Demo");
+    assert!(text(&failure).contains(name), "{failure:#}");
+    fs::remove_dir(&disk).unwrap();
+    // Opening it would wait for a writer for ever.
+    rustix::fs::mknodat(rustix::fs::CWD, &disk, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let failure = refused(&home, "Demo");
+    assert!(text(&failure).contains(name), "{failure:#}");
+    assert!(home.processes().is_empty());
+}
+
+#[test]
 fn images_that_are_missing_or_in_use_are_said() {
     if emulator("x86_64").is_none() {
         return;
