@@ -384,6 +384,38 @@ fn a_bundle_that_cannot_be_written_to_is_said_or_run_without_writing() {
 }
 
 #[test]
+fn on_a_full_disk_nothing_is_changed_and_nothing_is_left() {
+    let home = Home::new();
+    let machines = home.machines();
+    let Some(_small) = acceptance::Mount::tmpfs(&machines, "96m") else { return };
+    with_disk(&home, "Demo");
+    let file = home.bundle("Demo").join("config.plist");
+    let before = fs::read(&file).unwrap();
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(&machines).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let mut filler = fs::File::create(machines.join("filler")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut filler).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    drop(filler);
+    let there = names();
+    for arguments in [
+        ["config", "set", "Demo", "System.MemorySize", "128"].as_slice(),
+        &["create", "Made", "--arch", "x86_64", "--disk", "16MiB"],
+        &["clone", "Demo"],
+    ] {
+        let failure = home.refused(arguments, 1);
+        assert_eq!(failure["kind"], "no_space", "{arguments:?}: {failure:#}");
+        assert_eq!(names(), there, "{arguments:?}");
+        assert_eq!(fs::read(&file).unwrap(), before, "{arguments:?}");
+    }
+    fs::remove_file(machines.join("filler")).unwrap();
+    home.ok(&["clone", "Demo"]);
+}
+
+#[test]
 fn a_full_disk_pauses_the_guest_until_there_is_room() {
     let Some(kernel) = Guests::find("x86_64") else { return };
     let home = Home::new();
