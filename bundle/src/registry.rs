@@ -126,6 +126,9 @@ pub struct Entry {
     pub external_drives: BTreeMap<String, HostFile>,
     /// Shared folders. QEMU machines use the first.
     pub shared_directories: Vec<HostFile>,
+    /// The `QEMU.AdditionalArguments` that a person has written or looked at here; a bundle may have come by others since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_arguments: Vec<String>,
     /// How displays were shown.
     pub window_settings: BTreeMap<String, Window>,
     /// Sizes of terminals.
@@ -152,6 +155,7 @@ impl Entry {
             suspended: take(&mut map, "Suspended", problems),
             external_drives: take(&mut map, "ExternalDrives", problems),
             shared_directories: take(&mut map, "SharedDirectories", problems),
+            trusted_arguments: take(&mut map, "TrustedArguments", problems),
             window_settings: take(&mut map, "WindowSettings", problems),
             terminal_settings: take(&mut map, "TerminalSettings", problems),
             resolution_settings: take(&mut map, "ResolutionSettings", problems),

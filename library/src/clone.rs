@@ -41,7 +41,9 @@ impl Library {
             new_identity(configuration);
         })?;
         job.check()?;
-        self.publish(part, &name, Vec::new())
+        let made = self.publish(part, &name, Vec::new())?;
+        self.trust_as_in(machine, &made.machine)?;
+        Ok(made)
     }
 
     /// Gives a new bundle its place in the library.

@@ -33,6 +33,34 @@ impl Library {
         self.edit_locked(machine, change).map(|(result, _)| result)
     }
 
+    /// Lets QEMU use the additional arguments of a machine's bundle as they are now, and returns them. Those that came with a bundle are left
+    /// out until then.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] with every problem; [`crate::ErrorKind::Io`].
+    pub fn trust_arguments(&self, machine: &Machine) -> Result<Vec<String>> {
+        let configuration = open(machine)?.configuration;
+        self.remember_arguments(&configuration, &machine.path)?;
+        Ok(arguments(&configuration).to_vec())
+    }
+
+    fn remember_arguments(&self, configuration: &Configuration, path: &Path) -> Result<()> {
+        let trusted = arguments(configuration).to_vec();
+        let remembered = self.registry().update(configuration.uuid(), path, |entry| entry.trusted_arguments = trusted);
+        remembered.map_err(|error| Error::io("Cannot remember that the additional arguments may be used".to_owned(), error))
+    }
+
+    /// A machine made from another may use the arguments that this one may.
+    pub(crate) fn trust_as_in(&self, original: &Machine, copy: &Machine) -> Result<()> {
+        let (ours, theirs) = (open(original)?.configuration, open(copy)?.configuration);
+        let known = self.registry().read(ours.uuid(), &original.path);
+        let (entry, _) = known.map_err(|error| Error::io("Cannot read what is known of the machine".to_owned(), error))?;
+        if arguments(&theirs).is_empty() || entry.trusted_arguments != arguments(&theirs) {
+            return Ok(());
+        }
+        self.remember_arguments(&theirs, &copy.path)
+    }
+
     /// The same where the lock is held already. Returns where the bundle is then, as well.
     pub(crate) fn edit_locked<T>(&self, machine: &Machine, change: impl FnOnce(&mut Configuration) -> Result<T>) -> Result<(T, PathBuf)> {
         let mut bundle = open(machine)?;
@@ -48,6 +76,10 @@ impl Library {
         let uuid = bundle.configuration.uuid();
         if uuid != before.uuid() {
             self.move_registry_entry(before.uuid(), uuid, &machine.path);
+        }
+        // Whoever changes them has looked at them.
+        if arguments(&bundle.configuration) != arguments(&before) {
+            self.remember_arguments(&bundle.configuration, &machine.path)?;
         }
         let Some(destination) = destination else {
             // The change is made; that the list still has the old name undoes nothing.
@@ -113,6 +145,11 @@ impl Library {
             _ => Ok(()),
         }
     }
+}
+
+/// What a machine's QEMU is told beside its configuration.
+fn arguments(configuration: &Configuration) -> &[String] {
+    configuration.as_qemu().map_or(&[], |qemu| &qemu.qemu.additional_arguments)
 }
 
 /// Opens a machine's bundle.

@@ -60,7 +60,8 @@ pub(crate) fn import_notes(machine: &Machine) -> Result<Vec<String>> {
         && !qemu.qemu.additional_arguments.is_empty()
     {
         notes.push(format!(
-            "It brings arguments of its own for QEMU; look at them before you start it: {}",
+            "It brings arguments of its own for QEMU; but for a kernel's command line they are left out until you have looked at them and \
+             said `viv config trust`: {}",
             qemu.qemu.additional_arguments.join(" ")
         ));
     }

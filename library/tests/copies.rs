@@ -164,6 +164,19 @@ fn arguments_that_come_with_an_import_are_said() {
         .unwrap();
     let made = run(other.library.import(&machine.path, ImportOptions::default(), &Job::silent())).unwrap();
     assert!(made.notes.iter().any(|note| note.contains("-monitor stdio")), "{:?}", made.notes);
+
+    // Used where a person wrote or confirmed them, and in clones of such machines.
+    let trusted = |home: &Home, machine: &Machine| {
+        let registry = bundle::registry::Registry::new(home.library.places().registry());
+        registry.read(machine.uuid.unwrap(), &machine.path).unwrap().0.trusted_arguments
+    };
+    assert_eq!(trusted(&home, &machine), ["-monitor", "stdio"]);
+    let clone = |home: &Home, machine: &Machine| run(home.library.clone_machine(machine, None, &Job::silent())).unwrap().machine;
+    assert_eq!(trusted(&home, &clone(&home, &machine)), ["-monitor", "stdio"]);
+    assert!(trusted(&other, &made.machine).is_empty());
+    assert!(trusted(&other, &clone(&other, &made.machine)).is_empty());
+    assert_eq!(other.library.trust_arguments(&made.machine).unwrap(), ["-monitor", "stdio"]);
+    assert_eq!(trusted(&other, &made.machine), ["-monitor", "stdio"]);
 }
 
 #[test]

@@ -268,3 +268,29 @@ fn a_machine_says_how_it_is_confined() {
     assert!(!String::from_utf8_lossy(&environment).contains(home.path().to_str().unwrap()), "it knows the home folder");
     guest.viv("stop", &["--force"]);
 }
+
+#[test]
+fn arguments_that_came_with_a_bundle_wait_to_be_confirmed() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let (author, home) = (Home::new(), Home::new());
+    author.create("Demo", HARDWARE.iter().chain(&["--firmware", "bios"]));
+    author.ok(&["config", "set", "Demo", "QEMU.AdditionalArguments[+]", "-device edu"]);
+    assert!(author.ok(&["command", "Demo"]).contains("edu"), "who wrote them has them");
+
+    home.ok(&["import", author.bundle("Demo").to_str().unwrap()]);
+    assert!(!home.ok(&["command", "Demo"]).contains("edu"));
+    let guest = Guest::existing(&home, "Demo");
+    let started = home.viv(&["start", "Demo", "--wait"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    assert!(started.stderr.contains("viv config trust") && started.stderr.contains("-device edu"), "{started:?}");
+    guest.viv("stop", &["--force"]);
+
+    assert!(home.ok(&["config", "trust", "Demo"]).contains("-device edu"));
+    assert!(home.ok(&["command", "Demo"]).contains("edu"));
+    // Only what was confirmed: somebody else may change a bundle that lies where others write.
+    let plist = home.bundle("Demo").join("config.plist");
+    fs::write(&plist, fs::read_to_string(&plist).unwrap().replace("-device edu", "-device edu -S")).unwrap();
+    assert!(!home.ok(&["command", "Demo"]).contains("edu"));
+}

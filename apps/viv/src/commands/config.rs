@@ -24,6 +24,7 @@ Examples:
   viv config set Debian 'Network[0].Mode' Bridged 'Network[0].BridgeInterface' br0
   viv config set Debian 'Sound[+].Hardware' intel-hda     adds a sound card
   viv config unset Debian 'Drive[2]'                      removes a drive from the configuration, not its image
+  viv config trust Debian                                 QEMU may use the arguments that came with its bundle
   viv config edit Debian                                  everything, in your editor
   viv config keys Network                                 what there is to set
 
@@ -68,6 +69,15 @@ enum Verb {
         #[arg(add = machines())]
         machine: String,
     },
+    /// Let QEMU use the additional arguments that came with a machine's bundle
+    ///
+    /// They can give the guest what the rest of its configuration does not show, and are left out until you say so. Those that you set
+    /// yourself are used.
+    Trust {
+        /// The machine: name, UUID, beginning of either, or path
+        #[arg(add = machines())]
+        machine: String,
+    },
     /// List the keys, what they hold and what they are for
     Keys {
         /// Only keys that begin with this or contain it
@@ -105,6 +115,15 @@ pub fn run(context: &Context, args: &Args) -> Result {
             change(context, &machine, &changes)
         }
         Verb::Edit { machine } => edit(context, &context.find(machine)?),
+        Verb::Trust { machine } => {
+            let machine = context.find(machine)?;
+            let arguments = context.library.trust_arguments(&machine)?;
+            let said = match arguments.as_slice() {
+                [] => format!("\"{}\" has no additional arguments", machine.name),
+                words => format!("QEMU will be given the additional arguments of \"{}\": {}", machine.name, words.join(" ")),
+            };
+            context.output.done(&json!({ "name": machine.name, "arguments": arguments }), said)
+        }
         Verb::Keys { filter, schema } => keys(context, filter.as_deref(), *schema),
     }
 }

@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: &Args) -> Result {
     spinner.finish_and_clear();
     result.map_err(|failure| explain(failure, &machine))?;
     if wait && !context.output.json && !context.output.quiet {
-        warn_if_emulated(context, &machine).await;
+        warn(context, &machine).await;
     }
     if args.console {
         return console::attach(
@@ -89,14 +89,17 @@ async fn accept(context: &Context, machine: &Machine, options: StartOptions, spi
     }
 }
 
-/// Says why a machine that asks for a hypervisor runs without one, which makes it slow.
-async fn warn_if_emulated(context: &Context, machine: &Machine) {
+/// Says why a machine that asks for a hypervisor runs without one, which makes it slow, and that arguments of its bundle wait to be confirmed.
+async fn warn(context: &Context, machine: &Machine) {
     // That it runs is known; what cannot be asked now is in `viv status` later.
     let Ok(status) = context.library.status(machine).await else { return };
     if let Some(accelerator) = status.accelerator.filter(|accelerator| accelerator.name == "tcg")
         && status.warnings.iter().any(|warning| warning.ends_with(&accelerator.why))
     {
         context.output.warning(accelerator.why);
+    }
+    for warning in status.warnings.iter().filter(|warning| warning.contains("`viv config trust`")) {
+        context.output.warning(warning);
     }
 }
 

@@ -47,6 +47,7 @@ mod usb;
 mod user;
 
 pub(crate) use boot::has_place_for_uefi;
+pub(crate) use user::only_for_the_kernel;
 
 use bundle::Problem;
 use bundle::qemu::Configuration;

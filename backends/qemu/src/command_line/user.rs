@@ -29,6 +29,11 @@ pub(super) fn words(configuration: &Configuration) -> Vec<String> {
     words
 }
 
+/// Whether the additional arguments say no more than what the guest's kernel is told, which is no business of QEMU's.
+pub(crate) fn only_for_the_kernel(configuration: &Configuration) -> bool {
+    words(configuration).chunks(2).all(|pair| matches!(pair, [option, _] if option == "-append"))
+}
+
 pub(super) fn add(b: &mut Builder<'_>) {
     let words = words(b.configuration());
     if words.is_empty() {
@@ -113,6 +118,22 @@ mod tests {
         }
         for word in ["plugin", "---plugin", "-plugins", "-device", "-", "", "sandbox=on", "-name=sandbox"] {
             assert_eq!(refused(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_for_the_kernel_is_told_from_the_rest() {
+        for (arguments, only) in [
+            (&["-append", "root=/dev/vda -device x"][..], true),
+            (&[], true),
+            (&["-append"], false),
+            (&["-name", "-append", "-device x"], false),
+            (&["-append quiet -S"], false),
+            (&["-append", "quiet", "-append", "quiet"], true),
+        ] {
+            let mut configuration = Configuration::default();
+            configuration.qemu.additional_arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            assert_eq!(only_for_the_kernel(&configuration), only, "{arguments:?}");
         }
     }
 

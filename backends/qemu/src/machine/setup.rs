@@ -9,6 +9,7 @@ use bundle::qemu::{Configuration, DirectoryShareMode};
 use bundle::registry::Entry;
 use bundle::{Level, Problem};
 use machine::{Error, ErrorKind, Result};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Everything that a machine needs to know before it can be planned.
@@ -54,7 +55,8 @@ impl Setup {
     /// # Errors
     /// Every problem of the configuration at once; a missing emulator; images that cannot be used.
     pub async fn plan(&self, options: Options, record: bool, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Plan> {
-        let configuration = &self.configuration;
+        let (configuration, left_out) = self.with_trusted_arguments();
+        let configuration = &*configuration;
         let invalid: Vec<Problem> = bundle::Configuration::Qemu(configuration.clone()).validate();
         if invalid.iter().any(Problem::is_fatal) {
             return Err(refusal(&invalid));
@@ -91,8 +93,22 @@ impl Setup {
             options,
         };
         let command_line = command_line::build(&request).map_err(|problems| refusal(&problems))?;
-        let warnings = resolved.warnings.into_iter().chain(unshared).collect();
+        let warnings = resolved.warnings.into_iter().chain(unshared).chain(left_out).collect();
         Ok(Plan { command_line, accelerator, files: resolved.files, warnings })
+    }
+
+    /// The configuration without additional arguments that came with the bundle and that nobody here has looked at, and what a person should
+    /// know then: they could open a way for the guest that its configuration does not show.
+    fn with_trusted_arguments(&self) -> (Cow<'_, Configuration>, Option<String>) {
+        let arguments = &self.configuration.qemu.additional_arguments;
+        if *arguments == self.entry.trusted_arguments || command_line::only_for_the_kernel(&self.configuration) {
+            return (Cow::Borrowed(&self.configuration), None);
+        }
+        let shown: String = arguments.join(" ").chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let mut without = self.configuration.clone();
+        without.qemu.additional_arguments.clear();
+        let why = "The additional arguments are left out, because they came with the bundle and nobody here has confirmed them";
+        (Cow::Owned(without), Some(format!("{why} (`viv config trust` does): {shown}")))
     }
 
     /// The shared folder without links, so that QEMU opens what was looked at, or why the guest does not get it. It may have gone since it was
@@ -149,6 +165,41 @@ pub fn refusal(problems: &[Problem]) -> Error {
 mod tests {
     use super::*;
     use bundle::registry::HostFile;
+    use std::path::Path;
+
+    fn setup_in(root: &Path) -> Setup {
+        let at = |name: &str| root.join(name);
+        Setup {
+            bundle: at("M.utm"),
+            configuration: Configuration::default(),
+            entry: Entry::default(),
+            runtime: at("run"),
+            logs: at("logs"),
+            scratch: at("scratch"),
+            cache: at("cache"),
+            directories: Vec::new(),
+            sound_by_host: false,
+        }
+    }
+
+    #[test]
+    fn arguments_that_nobody_confirmed_are_left_out() {
+        let mut setup = setup_in(Path::new("/nowhere"));
+        let mut with = |arguments: &[&str], trusted: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+            setup.configuration.qemu.additional_arguments = owned(arguments);
+            setup.entry.trusted_arguments = owned(trusted);
+            let (configuration, warning) = setup.with_trusted_arguments();
+            (configuration.qemu.additional_arguments.len(), warning)
+        };
+        assert_eq!(with(&["-device", "edu"], &["-device", "edu"]), (2, None));
+        assert_eq!(with(&["-append", "quiet"], &[]), (2, None));
+        for trusted in [&[][..], &["-device"], &["-device", "edu", "-S"]] {
+            let (used, warning) = with(&["-device", "edu\u{1b}"], trusted);
+            assert_eq!(used, 0);
+            assert!(warning.is_some_and(|warning| warning.ends_with("-device edu\u{fffd}") && warning.contains("viv config trust")));
+        }
+    }
 
     #[test]
     fn a_folder_is_left_out_where_it_is_gone_or_holds_the_machine() {
@@ -158,17 +209,7 @@ mod tests {
         std::fs::create_dir_all(at("shared/M.utm")).unwrap();
         std::fs::create_dir(at("alone")).unwrap();
         std::fs::write(at("file"), "").unwrap();
-        let mut setup = Setup {
-            bundle: at("shared/M.utm"),
-            configuration: Configuration::default(),
-            entry: Entry::default(),
-            runtime: at("run"),
-            logs: at("logs"),
-            scratch: at("scratch"),
-            cache: at("cache"),
-            directories: Vec::new(),
-            sound_by_host: false,
-        };
+        let mut setup = Setup { bundle: at("shared/M.utm"), ..setup_in(&root) };
         setup.configuration.sharing.directory_share_mode = DirectoryShareMode::VirtFs;
         assert_eq!(setup.shared_directory(), (None, None));
         for (name, why) in
