@@ -10,6 +10,7 @@ mod bundle_directory;
 mod configuration;
 mod fields;
 mod file_name;
+mod generation;
 mod images;
 mod information;
 pub mod key_path;
@@ -33,6 +34,7 @@ pub use bundle_directory::{
 pub use configuration::{CONFIGURATION_VERSION, Configuration, Loaded, Origin};
 pub use fields::Data;
 pub use file_name::{FileName, InvalidFileName};
+pub use generation::{GENERATION_FILE, GenerationError, begin_generation, forget_generation, generation};
 pub use images::{IMAGES_FILE, Image, Images, ImagesError};
 pub use information::{Information, StoredDirectory, Terminal, Theme, random_identifier, random_mac_address};
 pub use lock::{BundleLock, LockError, bundle_id};

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bundle::{
-    Bundle, BundleLock, Configuration, FileError, FileName, Images, LockError, OpenError, Origin, SaveError, bundle_file_name, bundle_id,
+    Bundle, BundleLock, Configuration, FileError, FileName, Images, LockError, OpenError, Origin, SaveError, begin_generation,
+    bundle_file_name, bundle_id, forget_generation, generation,
 };
 use support::QEMU;
 
@@ -286,6 +287,33 @@ fn bundle_file_names() {
     assert_eq!(bundle_file_name(""), "-.utm");
     let long = bundle_file_name(&"ä".repeat(300));
     assert!(long.len() <= 255 && long.ends_with("ä.utm"));
+}
+
+#[test]
+fn a_generation_is_made_once_and_never_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = bundle_in(folder.path());
+    assert_eq!(generation(&path).unwrap(), None);
+    let first = begin_generation(&path).unwrap();
+    assert_eq!(generation(&path).unwrap(), Some(first));
+    assert!(begin_generation(&path).is_err(), "one that is there stays");
+    let file = path.join("Vivarium/generation.json");
+    fs::write(&file, format!(r#"{{"id": "{first}", "since": 1}}"#)).unwrap();
+    assert_eq!(generation(&path).unwrap(), Some(first));
+    for damaged in ["{", "[]", r#"{"id": 1}"#, &" ".repeat(1 << 17)] {
+        fs::write(&file, damaged).unwrap();
+        assert!(generation(&path).is_err());
+    }
+    forget_generation(&path).unwrap();
+    forget_generation(&path).unwrap();
+    assert_ne!(begin_generation(&path).unwrap(), first);
+
+    fs::remove_dir_all(path.join("Vivarium")).unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    symlink("../elsewhere", path.join("Vivarium")).unwrap();
+    assert!(begin_generation(&path).is_err());
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::edit::{from_save, open, open_at};
 use crate::staging::Part;
-use crate::{Job, Library, Machine, Made, Result, files, transfer};
+use crate::{Error, Job, Library, Machine, Made, Result, files, transfer};
 
 impl Library {
     /// Copies a machine under another name, `Base 2` where none is given, with a UUID and MAC addresses of its own. Where the file system can
@@ -35,7 +35,8 @@ impl Library {
         transfer::copy_bundle(&machine.path, part.path(), job)?;
         // Of the original's runs, not of the copy's.
         let log = part.path().join(DATA_FOLDER).join(DEBUG_LOG_FILE);
-        files::remove(&log).map_err(|error| crate::Error::io(format!("Cannot remove {}", log.display()), error))?;
+        files::remove(&log).map_err(|error| Error::io(format!("Cannot remove {}", log.display()), error))?;
+        forget_generation(part.path())?;
         configure(part.path(), &machine.name, |configuration| {
             name.clone_into(&mut configuration.information_mut().name);
             new_identity(configuration);
@@ -54,6 +55,12 @@ impl Library {
         drop(published);
         Ok(Made { machine: self.again(&destination), notes })
     }
+}
+
+/// Makes guests see that a copy is one.
+pub(crate) fn forget_generation(copy: &Path) -> Result<()> {
+    bundle::forget_generation(copy)
+        .map_err(|error| Error::io(format!("Cannot make a machine of its own of the copy in {}", copy.display()), error))
 }
 
 /// Changes the configuration of a bundle that is being made. One that is not changed stays as it is, to the byte, unless it is of an old

@@ -11,6 +11,7 @@ use bundle::{Bundle, BundleLock, LockError, bundle_file_name};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use crate::clone::forget_generation;
 use crate::staging::Part;
 use crate::transfer::{self, Item, ItemKind};
 use crate::{Error, ErrorKind, ExportFormat, Job, Library, Machine, Result, files};
@@ -51,6 +52,8 @@ impl Library {
             ExportFormat::Folder => {
                 let part = Part::folder(self.places(), parent, &file_name)?;
                 transfer::copy_bundle(&machine.path, part.path(), job)?;
+                // It may be listed where it is, and run.
+                forget_generation(part.path())?;
                 part
             }
             ExportFormat::Zip => {
@@ -125,7 +128,9 @@ fn target(destination: &Path, bundle_name: &str, format: ExportFormat) -> Result
 
 /// Packs a bundle into a zip file, as a folder with the name that belongs to it. Links are packed as what they lead to.
 fn pack(source: &Path, folder: &str, target: &Path, job: &Job) -> Result<()> {
-    let items = transfer::inventory(source)?;
+    let mut items = transfer::inventory(source)?;
+    let generation = Path::new(bundle::OWN_FOLDER).join(bundle::GENERATION_FILE);
+    items.retain(|item| item.relative != generation);
     let length = |kind: &ItemKind| match kind {
         ItemKind::File { length, .. } => *length,
         ItemKind::Folder | ItemKind::Link(_) | ItemKind::Outward => 0,

@@ -7,7 +7,7 @@ use bundle::{BUNDLE_EXTENSION, Configuration, bundle_file_name, legacy};
 use disk_image::{Doubt, Format};
 use uuid::Uuid;
 
-use crate::clone::configure;
+use crate::clone::{configure, forget_generation};
 use crate::staging::Part;
 use crate::{
     DiskFormat, DiskSpec, Error, ErrorKind, ImportOptions, Job, Library, Made, Result, archive, edit, files, images, register, scan,
@@ -101,6 +101,8 @@ impl Library {
         } else {
             None
         };
+        // What is taken in may be older than what ran last, and others may be made of it.
+        forget_generation(part.path())?;
         let taken = other.is_some();
         notes.extend(other.map(str::to_owned));
         configure(part.path(), name, |configuration: &mut Configuration| {

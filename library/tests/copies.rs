@@ -457,6 +457,31 @@ fn a_move_keeps_everything_and_goes_home_again() {
     assert_eq!(home.library.machines().len(), 1);
 }
 
+#[test]
+fn a_copy_is_of_another_generation_and_what_is_moved_of_the_same() {
+    let home = Home::new();
+    let machine = run(home.machine("Base")).machine;
+    let own = Some(bundle::begin_generation(&machine.path).unwrap());
+    let clone = run(home.library.clone_machine(&machine, None, &Job::silent())).unwrap().machine;
+    assert_eq!(bundle::generation(&clone.path).unwrap(), None);
+    let outside = home.elsewhere("outside");
+    for format in [ExportFormat::Folder, ExportFormat::Zip] {
+        let exported = run(home.library.export(&machine, &outside, format, false, &Job::silent())).unwrap();
+        if format == ExportFormat::Folder {
+            assert_eq!(bundle::generation(&exported).unwrap(), None);
+            bundle::begin_generation(&exported).unwrap();
+        } else {
+            let archive = zip::ZipArchive::new(fs::File::open(&exported).unwrap()).unwrap();
+            assert!(archive.file_names().all(|name| !name.unwrap().contains("generation")));
+        }
+        let imported = run(home.library.import(&exported, ImportOptions::default(), &Job::silent())).unwrap().machine;
+        assert_eq!(bundle::generation(&imported.path).unwrap(), None);
+    }
+    let renamed = home.library.rename(&machine, "Other").unwrap();
+    let moved = run(home.library.move_to(&renamed, &home.elsewhere("there"), &Job::silent())).unwrap();
+    assert_eq!(bundle::generation(&moved.path).unwrap(), own);
+}
+
 /// A folder on another file system than the machines are, or a word about it.
 fn other_file_system(home: &Home) -> Option<tempfile::TempDir> {
     let device = |path: &Path| fs::metadata(path).map(|data| data.dev()).ok();

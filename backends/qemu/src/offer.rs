@@ -191,6 +191,7 @@ impl Bench<'_> {
             images: &images,
             shared_directory: None,
             sound_by_host: false,
+            generation: None,
             options: Options::default(),
         };
         let problems = command_line::build(&request).map_or_else(|problems| problems, |line| line.warnings);

@@ -170,6 +170,7 @@ async fn a_machine_with_everything_is_accepted() -> anyhow::Result<()> {
             images: &images,
             shared_directory: Some(root),
             sound_by_host: false,
+            generation: None,
             options: Options { disposable, incoming: false },
         };
         let line = command_line::build(&request).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
@@ -236,6 +237,7 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
             images: &images,
             shared_directory: None,
             sound_by_host: false,
+            generation: None,
             options: Options::default(),
         })
     })?;

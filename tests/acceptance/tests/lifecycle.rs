@@ -341,3 +341,35 @@ fn a_machine_that_a_mac_suspended_starts_anew_and_says_what_was_left_behind() {
     guest.start();
     assert!(!guest.status()["warnings"].to_string().contains("suspended"));
 }
+
+/// What a PC is started with as its VM generation ID.
+fn generation(guest: &Guest<'_>, arguments: &[&str]) -> String {
+    guest.viv("start", &[&["--wait", "--paused"], arguments].concat());
+    let command = guest.home.json(&["command", &guest.name]);
+    guest.viv("stop", &["--kill"]);
+    let words = command["arguments"].as_array().unwrap().iter().filter_map(|word| word.as_str());
+    words.filter_map(|word| word.strip_prefix("vmgenid,guid=")).collect()
+}
+
+#[test]
+fn a_machine_stays_of_one_generation_and_its_clone_is_of_another() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = home.create("Demo", ["--arch", "x86_64", "--no-disk"]);
+    let first = generation(&guest, &[]);
+    assert_eq!(first.len(), 36, "{first}");
+    assert_eq!(generation(&guest, &[]), first);
+    assert_ne!(generation(&guest, &["--disposable"]), first);
+    guest.viv("clone", &[]);
+    assert_ne!(generation(&Guest::existing(&home, "Demo 2"), &[]), first);
+    // Where it cannot be kept, the machine starts and says so.
+    let file = home.bundle("Demo").join("Vivarium/generation.json");
+    fs::write(&file, "damaged").unwrap();
+    guest.viv("start", &["--wait", "--paused"]);
+    let warnings = guest.status()["warnings"].to_string();
+    assert!(warnings.contains("generation.json"), "{warnings}");
+    assert_eq!(fs::read(&file).unwrap(), b"damaged");
+    guest.viv("stop", &["--kill"]);
+}

@@ -1,7 +1,10 @@
 //! How QEMU itself behaves, and small devices.
 
-use super::builder::Builder;
+use bundle::qemu::Configuration;
+
+use super::builder::{Builder, full_target, is_pc};
 use super::result::Subject;
+use crate::facts::Emulator;
 
 /// Options of the process: nothing by default, stopped, confined, spoken to over QMP.
 pub(super) fn process(b: &mut Builder<'_>) {
@@ -34,12 +37,18 @@ pub(super) fn add(b: &mut Builder<'_>) {
     if qemu.balloon_device {
         virtio(b, "balloon", "QEMU.BalloonDevice", &["free-page-reporting", "deflate-on-oom"]);
     }
-    let target = b.target();
-    // The oldest boards cannot tell the guest where the identifier is.
-    let too_old = b.full_target().ends_with("-2.4");
-    if b.is_pc() && target != "isapc" && !too_old && b.emulator().has_device("vmgenid") {
-        b.device(Subject::Other, "vmgenid,guid=auto");
+    if has_generation(b.configuration(), b.emulator()) {
+        let guid = b.request.generation.map_or_else(|| "auto".to_owned(), |generation| generation.to_string());
+        b.device(Subject::Other, format!("vmgenid,guid={guid}"));
     }
+}
+
+/// Whether the guest is told its generation ([`super::Request::generation`]).
+pub(crate) fn has_generation(configuration: &Configuration, emulator: &Emulator) -> bool {
+    let target = configuration.system.target.as_str();
+    // The oldest boards cannot tell the guest where the identifier is.
+    let too_old = full_target(emulator, target).ends_with("-2.4");
+    is_pc(configuration.system.architecture, target) && target != "isapc" && !too_old && emulator.has_device("vmgenid")
 }
 
 fn clock(b: &mut Builder<'_>) {

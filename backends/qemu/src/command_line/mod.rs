@@ -23,7 +23,7 @@
 //! | USB redirection always | only with `UsbSharing` | |
 //! | SPICE agent also for resizing alone | not where pixels go over D-Bus | D-Bus resizes without an agent |
 //! | sparc without `-nodefaults` | `-nodefaults` everywhere | a default NIC and drives appear otherwise |
-//! | no VM generation ID | `vmgenid` on PCs | a guest notices that its state was restored |
+//! | no VM generation ID | `vmgenid` on PCs | a guest notices that it is a copy, or was restored |
 //!
 //! A device that the *emulator* lacks is a fatal problem with the nearest names. A device that the *board* has no bus for is left out with
 //! a warning, except drives and the TPM: a machine must not start without those.
@@ -47,6 +47,7 @@ mod usb;
 mod user;
 
 pub(crate) use boot::has_place_for_uefi;
+pub(crate) use extras::has_generation;
 pub(crate) use user::only_for_the_kernel;
 
 use bundle::Problem;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bundle::qemu::Configuration;
+use uuid::Uuid;
 
 use crate::facts::{Board, Decision, Emulator, Host};
 
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub shared_directory: Option<&'a std::path::Path>,
     /// Whether QEMU may connect to the host's sound server by itself, which leaves its sandbox incomplete.
     pub sound_by_host: bool,
+    /// What changes when the machine is copied and stays otherwise. Where there is none, QEMU makes one up for this run.
+    pub generation: Option<Uuid>,
     /// How it is started this time.
     pub options: Options,
 }

@@ -11,6 +11,7 @@ use bundle::{Level, Problem};
 use machine::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 use std::path::PathBuf;
+use uuid::Uuid;
 
 /// Everything that a machine needs to know before it can be planned.
 #[derive(Debug, Clone)]
@@ -80,6 +81,10 @@ impl Setup {
         let paths =
             Paths { data: self.bundle.join("Data"), runtime: self.runtime.clone(), scratch: self.scratch.clone(), logs: self.logs.clone() };
         let (shared, unshared) = self.shared_directory();
+        let (generation, ungenerated) = match command_line::has_generation(configuration, &emulator) {
+            true => self.generation(record, options.disposable),
+            false => (None, None),
+        };
         let request = Request {
             configuration,
             emulator: &emulator,
@@ -90,10 +95,11 @@ impl Setup {
             images: &resolved.images,
             shared_directory: shared.as_deref(),
             sound_by_host: self.sound_by_host,
+            generation,
             options,
         };
         let command_line = command_line::build(&request).map_err(|problems| refusal(&problems))?;
-        let warnings = resolved.warnings.into_iter().chain(unshared).chain(left_out).collect();
+        let warnings = resolved.warnings.into_iter().chain(unshared).chain(left_out).chain(ungenerated).collect();
         Ok(Plan { command_line, accelerator, files: resolved.files, warnings })
     }
 
@@ -109,6 +115,24 @@ impl Setup {
         without.qemu.additional_arguments.clear();
         let why = "The additional arguments are left out, because they came with the bundle and nobody here has confirmed them";
         (Cow::Owned(without), Some(format!("{why} (`viv config trust` does): {shown}")))
+    }
+
+    /// The machine's generation, or why this run gets one of its own. A disposable run always does: what it changes is thrown away, so the next
+    /// run goes back to before it, and no two runs may be taken for one that went on.
+    fn generation(&self, record: bool, disposable: bool) -> (Option<Uuid>, Option<String>) {
+        if disposable {
+            return (None, None);
+        }
+        let why = match bundle::generation(&self.bundle) {
+            Ok(None) if !record => return (None, None),
+            Ok(None) => match bundle::begin_generation(&self.bundle) {
+                Ok(generation) => return (Some(generation), None),
+                Err(error) => error.to_string(),
+            },
+            Ok(generation) => return (generation, None),
+            Err(error) => error.to_string(),
+        };
+        (None, Some(format!("The machine's generation cannot be kept, and the guest takes itself for a copy at each start: {why}")))
     }
 
     /// The shared folder without links, so that QEMU opens what was looked at, or why the guest does not get it. It may have gone since it was

@@ -94,6 +94,9 @@ pub fn emulator(architecture: Architecture) -> Emulator {
             "q35" if x86 => (Some("pc-q35-10.0"), &["vmport", "i8042", "hpet", "pcspk-audiodev", "smm", "pflash0", "pflash1"]),
             "pc" if x86 => (Some("pc-i440fx-10.0"), &["vmport", "i8042", "hpet", "pcspk-audiodev", "smm", "pflash0", "pflash1"]),
             "isapc" => (None, &["vmport", "hpet", "pcspk-audiodev"]),
+            "virt" if architecture == Architecture::Aarch64 => {
+                (Some("virt-10.0"), &["gic-version", "virtualization", "pflash0", "pflash1"])
+            }
             "virt" => (Some("virt-10.0"), &["gic-version", "pflash0", "pflash1"]),
             "q800" => (None, &["audiodev"]),
             _ => (None, &[]),
@@ -175,6 +178,7 @@ pub struct Case {
     pub images: BTreeMap<String, Image>,
     pub shared_directory: Option<PathBuf>,
     pub sound_by_host: bool,
+    pub generation: Option<uuid::Uuid>,
     pub options: Options,
 }
 
@@ -196,6 +200,7 @@ impl Case {
             images: BTreeMap::new(),
             shared_directory: None,
             sound_by_host: false,
+            generation: Some(uuid::Uuid::from_u128(0x66666666_7777_4888_9999_aaaaaaaaaaaa)),
             options: Options::default(),
         }
     }
@@ -259,6 +264,7 @@ impl Case {
             images: &self.images,
             shared_directory: self.shared_directory.as_deref(),
             sound_by_host: self.sound_by_host,
+            generation: self.generation,
             options: self.options,
         })
     }
