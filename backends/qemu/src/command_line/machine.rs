@@ -61,6 +61,11 @@ pub(super) fn add_machine(b: &mut Builder<'_>) {
     if is_virt(b.target()) && emulated_arm && b.out.cpus.is_some_and(|cpus| cpus > 8) {
         defaults.push("gic-version=3".to_owned());
     }
+    // The guest gets a hypervisor mode of its own, as in UTM.
+    let emulated_aarch64 = b.architecture() == Architecture::Aarch64 && !b.kvm();
+    if is_virt(b.target()) && emulated_aarch64 && b.machine_has("virtualization") {
+        defaults.push("virtualization=on".to_owned());
+    }
     if matches!(b.architecture(), Architecture::Ppc | Architecture::Ppc64) && b.target() == "mac99" {
         defaults.push("via=pmu".to_owned());
     }
