@@ -75,7 +75,7 @@ impl Missing {
     /// What to do about it.
     pub fn hint(&self) -> String {
         if self.package.is_empty() {
-            "no package is known to have it".to_owned()
+            "no package is known to have it: switch UEFIBoot off, or choose another machine".to_owned()
         } else {
             format!("{INSTALL} {} (Debian, Ubuntu)", self.package)
         }

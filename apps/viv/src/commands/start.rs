@@ -110,7 +110,8 @@ fn explain(failure: Failure, machine: &Machine) -> Failure {
         crate::error::Kind::Machine(ErrorKind::WrongState) => {
             format!("`viv status {name}` says what it is doing; `viv resume {name}` continues a paused one")
         }
-        crate::error::Kind::Machine(ErrorKind::Configuration) => format!("`viv inspect {name}` lists every problem"),
+        // Each key is named by the refusal itself; `viv inspect` knows nothing of what the installed QEMU can do.
+        crate::error::Kind::Machine(ErrorKind::Configuration) => format!("`viv config set {name} KEY VALUE` changes what is named"),
         crate::error::Kind::Machine(ErrorKind::Missing) => "`viv doctor` says what to install".to_owned(),
         _ => format!("`viv logs {name}` shows what was said on the way"),
     };

@@ -4,6 +4,7 @@ use crate::fake_supervisor::{FakeSupervisor, PICTURE};
 use crate::home::Home;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 fn home() -> Home {
@@ -85,6 +86,20 @@ fn the_command_line_of_a_running_machine_is_its_supervisors() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "qemu \\\n  -S\n"));
     assert!(ran.stderr.contains("warning: a warning"), "{ran:?}");
     assert_eq!(home.json(&["command", "Debian"])["arguments"], json!(["-S"]));
+}
+
+#[test]
+fn a_refusal_of_the_backend_is_not_sent_to_who_knows_nothing_of_it() {
+    let home = home();
+    let script = home.path().join("supervisor");
+    let said =
+        json!({ "type": "failed", "kind": "configuration", "message": "It cannot be started", "details": "QEMU.UEFIBoot: no firmware" });
+    std::fs::write(&script, format!("#!/bin/sh\necho '{said}'\n")).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = home.command().args(["start", "Debian", "--wait"]).env("VIVARIUM_SUPERVISOR", &script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("QEMU.UEFIBoot: no firmware"), "{said}");
+    assert!(said.contains("viv config set Debian") && !said.contains("inspect"), "{said}");
 }
 
 #[test]
