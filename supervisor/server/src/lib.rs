@@ -7,12 +7,14 @@
 //! - [`api`]: HTTP with JSON over the machine's Unix socket.
 //! - [`console`]: serial ports as sockets, with replay.
 //! - [`pictures`]: what the machine last showed, in its bundle.
+//! - [`debug_log`]: of a run, in the bundle, where the configuration asks for it.
 //! - [`logs`]: kept over runs, bounded while running.
 //! - [`run`]: the life of a supervisor, from taking the locks to recording how it ended.
 
 pub mod answers;
 pub mod api;
 pub mod console;
+pub mod debug_log;
 pub mod logs;
 pub mod pictures;
 pub mod run;

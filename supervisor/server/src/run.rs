@@ -7,6 +7,7 @@
 
 use crate::api;
 use crate::console::{Console, REPLAY};
+use crate::debug_log;
 use crate::logs;
 use crate::pictures::Pictures;
 use crate::session::{MediaRecord, Session, now};
@@ -282,6 +283,12 @@ impl Supervisor {
         });
         if let Err(error) = written {
             tracing::error!(%error, "Cannot record how the machine ended");
+        }
+        if !session.status().options.disposable
+            && let Some(command) = session.command_line()
+            && let Err(error) = debug_log::leave(&self.bundle, &command, &self.logs().join("backend.log"))
+        {
+            tracing::warn!(%error, "The bundle gets no log of this run");
         }
         // Backup programs look at the folder's time to see that the machine has changed.
         if !session.status().options.disposable

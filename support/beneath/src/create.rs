@@ -49,6 +49,20 @@ impl Folder {
         Ok(file)
     }
 
+    /// Puts a file with what `fill` writes into it in the place of `name`: whole, or not at all. A link of that name is replaced, and not what
+    /// it leads to.
+    ///
+    /// # Errors
+    /// What `fill` or the kernel says; among others that `name` is a folder. Nothing has changed then.
+    pub fn replace(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        let (unfinished, mut file) = self.unfinished()?;
+        let made = fill(&mut file).and_then(|()| Ok(renameat(&self.descriptor, &unfinished, &self.descriptor, name)?));
+        if made.is_err() {
+            let _ = unlinkat(&self.descriptor, &unfinished, AtFlags::empty());
+        }
+        made
+    }
+
     /// A file that nobody else has, and its name.
     fn unfinished(&self) -> io::Result<(String, File)> {
         let flags = Access::ReadWrite.flags() | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;

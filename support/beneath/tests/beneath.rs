@@ -105,3 +105,21 @@ fn a_folder_is_made_but_not_behind_a_link() {
     symlink("..", place.path.join("Data")).unwrap();
     assert!(matches!(place.folder.folder("Data"), Err(FileError::Escapes(_))));
 }
+
+#[test]
+fn what_is_replaced_is_the_name_and_not_what_it_leads_to() {
+    let place = place();
+    let (inside, folder) = (&place.path, &place.folder);
+    let before = fs::read_dir(inside).unwrap().count();
+    symlink("../precious", inside.join("log")).unwrap();
+    assert!(folder.replace("log", |_| Err(io::Error::other("full"))).is_err());
+    assert!(inside.join("log").is_symlink());
+    for text in ["first", "second"] {
+        folder.replace("log", |file| file.write_all(text.as_bytes())).unwrap();
+        assert_eq!(fs::read_to_string(inside.join("log")).unwrap(), text);
+    }
+    fs::create_dir(inside.join("folder")).unwrap();
+    assert!(folder.replace("folder", |_| Ok(())).is_err());
+    assert_eq!(fs::read_dir(inside).unwrap().count(), before + 2);
+    assert_eq!(fs::read_to_string(inside.join("../precious")).unwrap(), "precious");
+}

@@ -342,6 +342,35 @@ fn a_machine_that_a_mac_suspended_starts_anew_and_says_what_was_left_behind() {
     assert!(!guest.status()["warnings"].to_string().contains("suspended"));
 }
 
+#[test]
+fn a_bundle_that_asks_for_it_gets_the_log_of_its_last_run_and_nothing_else_does() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = home.create("Demo", ["--arch", "x86_64", "--no-disk"]);
+    let log = home.bundle("Demo").join("Data/debug.log");
+    let run = |arguments: &[&str]| {
+        guest.viv("start", &[&["--wait", "--paused"], arguments].concat());
+        // QEMU says by whom it was ended.
+        let qemu = i32::try_from(guest.pid("backend_pid")).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(qemu, rustix::process::Signal::TERM).unwrap();
+        guest.ending();
+    };
+    run(&[]);
+    assert!(!log.exists());
+    home.ok(&["config", "set", "Demo", "QEMU.DebugLog", "true"]);
+    run(&["--disposable"]);
+    assert!(!log.exists());
+    let precious = home.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    symlink(&precious, &log).unwrap();
+    run(&[]);
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains("qemu-system-x86_64") && text.contains("-uuid") && text.contains("terminating on signal"), "{text}");
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+}
+
 /// What a PC is started with as its VM generation ID.
 fn generation(guest: &Guest<'_>, arguments: &[&str]) -> String {
     guest.viv("start", &[&["--wait", "--paused"], arguments].concat());
