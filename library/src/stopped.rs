@@ -71,6 +71,7 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
             .enumerate()
             .map(|(index, place)| Console { index, label: format!("Serial port {}", place + 1) })
             .collect(),
+        pseudo_terminals: Vec::new(),
         displays: displays.into_iter().enumerate().map(|(index, device)| Display { index, device }).collect(),
         drives,
         warnings: Vec::new(),

@@ -1,6 +1,6 @@
 //! The contract between a supervisor and a backend.
 
-use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, Result, Screenshot, State};
+use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, PseudoTerminal, Result, Screenshot, State};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -173,6 +173,10 @@ pub trait VirtualMachine: Send + Sync {
 
     /// The serial ports that a terminal can be attached to.
     fn consoles(&self) -> Vec<Console>;
+    /// The serial ports that are terminals of the host, while it runs.
+    fn pseudo_terminals(&self) -> Vec<PseudoTerminal> {
+        Vec::new()
+    }
     /// Attaches to a console. One at a time: a second one waits in vain or displaces the first, as the backend has it.
     async fn open_console(&self, index: usize) -> Result<Box<dyn ConsoleStream>>;
 

@@ -57,6 +57,16 @@ pub struct Console {
     pub label: String,
 }
 
+/// A serial port that is a terminal of the host, for programs that want one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PseudoTerminal {
+    /// What it is, for people.
+    pub label: String,
+    /// The terminal's device, as long as the machine runs.
+    #[schema(value_type = String)]
+    pub path: PathBuf,
+}
+
 /// Both directions of a console, as bytes.
 pub trait ConsoleStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ConsoleStream for T {}

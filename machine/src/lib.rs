@@ -26,7 +26,7 @@ pub mod fake;
 pub use contract::{
     Accelerator, Backend, BackendKind, Capabilities, CommandLine, HandedFile, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine,
 };
-pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, Screenshot};
+pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, PseudoTerminal, Screenshot};
 pub use error::{Error, ErrorKind, Result, chain};
 pub use event::{EndReason, Ending, Event, EventSender, EventStream, IoDirection};
 pub use offer::{BootNeed, Catalog, Named, Offer, UefiOffer};

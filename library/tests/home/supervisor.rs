@@ -58,6 +58,7 @@ impl Supervisor {
             started_at: Some(1),
             adopted: false,
             consoles: Vec::new(),
+            pseudo_terminals: Vec::new(),
             displays: Vec::new(),
             drives: Vec::new(),
             warnings: Vec::new(),

@@ -2,7 +2,8 @@
 
 pub use machine::CommandLine;
 use machine::{
-    Accelerator, BackendKind, Capabilities, Console, Display, Drive, Ending, ErrorKind, Event, Sandbox, StartOptions, State, StopMethod,
+    Accelerator, BackendKind, Capabilities, Console, Display, Drive, Ending, ErrorKind, Event, PseudoTerminal, Sandbox, StartOptions,
+    State, StopMethod,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct Status {
     pub adopted: bool,
     /// Serial ports that a terminal can be attached to.
     pub consoles: Vec<Console>,
+    /// Serial ports that are terminals of the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pseudo_terminals: Vec<PseudoTerminal>,
     /// Display heads.
     pub displays: Vec<Display>,
     /// Drives, with what is in them.

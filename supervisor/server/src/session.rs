@@ -74,6 +74,7 @@ impl Session {
             started_at: Some(self.started_at),
             adopted: self.adopted,
             consoles: self.machine.consoles(),
+            pseudo_terminals: self.machine.pseudo_terminals(),
             displays: self.machine.displays(),
             drives: self.machine.drives(),
             warnings,

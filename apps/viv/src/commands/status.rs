@@ -53,6 +53,9 @@ fn print(output: &Output, status: &Status) -> Result {
     for console in &status.consoles {
         facts.push(("Console", Some(Cell::new(format!("{}: {}", console.index, console.label)))));
     }
+    for terminal in &status.pseudo_terminals {
+        facts.push(("Terminal", Some(Cell::new(format!("{}: {}", terminal.label, terminal.path.display())))));
+    }
     for display in &status.displays {
         facts.push(("Display", Some(Cell::new(format!("{}: {}", display.index, display.device)))));
     }

@@ -22,6 +22,7 @@
 //! | `VgaRamMib` of the first display for all | each its own | |
 //! | USB redirection always | only with `UsbSharing` | |
 //! | SPICE agent also for resizing alone | not where pixels go over D-Bus | D-Bus resizes without an agent |
+//! | a server that waits for its client blocks QEMU (`wait=on`) | `wait=off`, and the guest is held back | QEMU is watched and can be stopped meanwhile |
 //! | sparc without `-nodefaults` | `-nodefaults` everywhere | a default NIC and drives appear otherwise |
 //! | no VM generation ID | `vmgenid` on PCs | a guest notices that it is a copy, or was restored |
 //!
@@ -58,8 +59,8 @@ use builder::Builder;
 
 pub use request::{Image, Layer, Options, Paths, Request};
 pub use result::{
-    Access, Argument, CommandLine, Confinement, Descriptor, DriveNames, FileAccess, Helper, HelperKind, Preparation, SerialSocket,
-    SocketNeeds, Sockets, Source, Subject,
+    Access, Argument, Awaited, CommandLine, Confinement, Descriptor, DriveNames, FileAccess, Helper, HelperKind, PortDevice, Preparation,
+    SerialSocket, SocketNeeds, Sockets, Source, Subject,
 };
 
 /// How the hint of a problem begins that is over once a package is installed.

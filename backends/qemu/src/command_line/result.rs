@@ -27,6 +27,10 @@ pub struct CommandLine {
     pub helpers: Vec<Helper>,
     /// Sockets that it listens on.
     pub sockets: Sockets,
+    /// Serial ports that are pseudo-terminals.
+    pub pseudo_terminals: Vec<PortDevice>,
+    /// Serial ports that something must have connected to before the guest runs.
+    pub awaited: Vec<Awaited>,
     /// Which sockets it makes itself, apart from descriptors.
     pub makes: SocketNeeds,
     /// What each drive is called over QMP, in the order of the configuration.
@@ -224,13 +228,15 @@ pub struct Confinement {
     pub namespaces: bool,
 }
 
-/// Sockets that QEMU makes by itself; each kind is a hole in its confinement.
+/// Sockets and the like that QEMU makes by itself; each kind is a hole in its confinement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SocketNeeds {
     /// Internet sockets: QEMU's own user network, serial ports over TCP.
     pub internet: bool,
     /// Unix sockets that connect: sound servers.
     pub unix_connecting: bool,
+    /// Pseudo-terminals, which are beside those of the person's own programs.
+    pub pseudo_terminals: bool,
 }
 
 /// Sockets that QEMU listens on, absolute.
@@ -253,6 +259,24 @@ pub struct SerialSocket {
     pub path: PathBuf,
     /// File to which QEMU also writes what the guest says.
     pub log: PathBuf,
+}
+
+/// A serial port by the name that QMP has for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PortDevice {
+    /// Index in `Serial`.
+    pub serial: usize,
+    /// The character device.
+    pub chardev: String,
+}
+
+/// A serial port that listens on TCP, and holds the guest back until something has connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Awaited {
+    /// The character device.
+    pub chardev: String,
+    /// The port.
+    pub port: u16,
 }
 
 /// What a drive is called over QMP.

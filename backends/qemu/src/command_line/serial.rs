@@ -1,14 +1,18 @@
 //! Serial ports.
 //!
 //! A port of mode `Terminal` is a socket that anybody may open and leave; what the guest says meanwhile is in a log, which QEMU writes
-//! through a descriptor.
+//! through a descriptor. Of a pseudo-terminal, QEMU itself says where it is once it has made it.
 
 use bundle::Problem;
 use bundle::qemu::{Serial, SerialMode, SerialTarget};
 
 use super::builder::{Builder, escaped, printable};
-use super::result::{Access, SerialSocket, Subject, descriptor_set};
+use super::result::{Access, Awaited, PortDevice, SerialSocket, Subject, descriptor_set};
 use crate::facts::BusKind;
+
+/// What makes pseudo-terminals, and where they are then.
+const PTY_MULTIPLEXER: &str = "/dev/ptmx";
+const PTY_FOLDER: &str = "/dev/pts";
 
 /// More ports than this no machine has on its own.
 const MAX_AUTOMATIC: usize = 4;
@@ -45,10 +49,10 @@ fn chardev(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) -> boo
         }
         SerialMode::TcpClient | SerialMode::TcpServer => {
             let port = serial.tcp_port.unwrap_or(1234);
-            if port == 0 || port > u32::from(u16::MAX) {
+            let Some(port) = u16::try_from(port).ok().filter(|port| *port > 0) else {
                 b.fatal(format!("{key}.TcpPort"), format!("{port} is not a port"));
                 return false;
-            }
+            };
             b.out.makes.internet = true;
             if serial.mode == SerialMode::TcpClient {
                 let host = serial.tcp_host_address.as_deref().map(str::trim).unwrap_or_default();
@@ -68,11 +72,22 @@ fn chardev(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) -> boo
                     );
                 }
                 let host = if anybody { "0.0.0.0" } else { "127.0.0.1" };
-                let wait = if serial.wait_for_connection == Some(true) { "on" } else { "off" };
-                format!("socket,id={id},port={port},host={host},server=on,wait={wait}")
+                // With `wait=on` QEMU would not even say over QMP that it waits.
+                if serial.wait_for_connection == Some(true) {
+                    let message = format!("the guest runs only when something has connected to port {port}");
+                    b.note(format!("{key}.WaitForConnection"), message);
+                    b.out.awaited.push(Awaited { chardev: id.clone(), port });
+                }
+                format!("socket,id={id},port={port},host={host},server=on,wait=off")
             }
         }
-        SerialMode::Ptty => format!("pty,id={id}"),
+        SerialMode::Ptty => {
+            b.file(PTY_MULTIPLEXER, Access::ReadWrite);
+            b.file(PTY_FOLDER, Access::ReadWrite);
+            b.out.makes.pseudo_terminals = true;
+            b.out.pseudo_terminals.push(PortDevice { serial: index, chardev: id.clone() });
+            format!("pty,id={id}")
+        }
     };
     b.option(Subject::Serial, "-chardev", value);
     true

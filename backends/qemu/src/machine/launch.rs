@@ -107,6 +107,9 @@ pub async fn launch(plan: &mut Plan, terms: Terms) -> Result<Launched> {
     if confinement.sockets == Sockets::Any {
         missing.push("QEMU could reach other programs' Unix sockets, because it connects to the sound server by itself".to_owned());
     }
+    if command.makes.pseudo_terminals {
+        missing.push("QEMU could reach other programs' terminals, because it makes a serial port's by itself".to_owned());
+    }
     let launch = Launch {
         arguments: command.argv().into_iter().map(Into::into).collect(),
         descriptors,

@@ -11,6 +11,7 @@ mod launch;
 mod media;
 mod record;
 mod run;
+mod serial;
 mod setup;
 
 pub use images::format_of;
@@ -26,8 +27,8 @@ use ending::Evidence;
 use machine::lifecycle::{Lifecycle, Observation, Operation};
 use machine::{
     Accelerator, Backend, BackendKind, Capabilities, CommandLine, Console, ConsoleStream, Display, Drive, DriveKind, EndReason, Ending,
-    Error, ErrorKind, Event, EventSender, EventStream, HandedFile, Identity, Medium, Result, Screenshot, StartOptions, State, StopMethod,
-    VirtualMachine,
+    Error, ErrorKind, Event, EventSender, EventStream, HandedFile, Identity, Medium, PseudoTerminal, Result, Screenshot, StartOptions,
+    State, StopMethod, VirtualMachine,
 };
 use qmp::{commands, types};
 use record::{DriveState, Port};
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::UnixStream;
@@ -71,6 +73,8 @@ pub struct Shared {
     turn: tokio::sync::Mutex<()>,
     /// Held by a start until it has come to its end, also when a stop displaces it.
     starting: tokio::sync::Mutex<()>,
+    /// The guest is ready and waits for what is to connect to it. None of its instructions has run, so it cannot be asked to stop.
+    held_back: AtomicBool,
     /// Wakes a start that a stop displaces.
     displaced: tokio::sync::Notify,
     progress: Box<dyn Fn(&str) + Send + Sync>,
@@ -94,6 +98,7 @@ impl QemuMachine {
             events: EventSender::new(),
             turn: tokio::sync::Mutex::new(()),
             starting: tokio::sync::Mutex::new(()),
+            held_back: AtomicBool::new(false),
             displaced: tokio::sync::Notify::new(),
             progress,
         }))
@@ -229,6 +234,7 @@ impl Shared {
     async fn start(self: Arc<Self>, options: StartOptions) -> Result<()> {
         let _starting = self.starting.lock().await;
         self.not_displaced()?;
+        self.held_back.store(false, Ordering::Release);
         // It comes up while the machine is planned.
         let launcher = sandbox::Launcher::start(&self.supervision.launcher).map_err(|error| launch::launch_failed("QEMU", &error))?;
         let options_of_plan = Options { disposable: options.disposable, ..Options::default() };
@@ -250,6 +256,7 @@ impl Shared {
             process: launched.process.identity(),
             qmp: plan.command_line.sockets.qmp.clone(),
             consoles: ports(&plan),
+            pseudo_terminals: Vec::new(),
             drives: self.drive_states(&plan),
             files: plan.command_line.set_files(),
             started_at: now(),
@@ -270,15 +277,11 @@ impl Shared {
         let events = qmp.events();
         let run = self.begin_run(launched.process, qmp, record, false).await;
         tokio::spawn(run::watch(self.clone(), run.clone(), events));
-        // A stop that came before there was a run to end has only said so.
-        let begun = match self.not_displaced() {
-            Ok(()) if !options.paused => run.execute("let the guest run", commands::Cont::default()).await.map(drop),
-            paused_or_displaced => paused_or_displaced,
-        };
+        let begun = self.unless_displaced(self.let_run(&run, &plan, options)).await;
         if let Err(error) = begun {
             // It may have died of it; then its own words say more.
             if let Ok(ending) = tokio::time::timeout(std::time::Duration::from_secs(2), run.ending()).await {
-                return Err(died(&ending));
+                return Err(if error.kind() == ErrorKind::Cancelled { error } else { died(&ending) });
             }
             run.evidence().asked = Some(StopMethod::Kill);
             let _ = run.process.signal(sandbox::Signal::KILL);
@@ -287,6 +290,22 @@ impl Shared {
         }
         run.evidence().started = true;
         Ok(())
+    }
+
+    /// From a QEMU that answers to a guest that runs, or is to stand before its first instruction.
+    async fn let_run(&self, run: &Run, plan: &Plan, options: StartOptions) -> Result<()> {
+        let terminals = serial::pseudo_terminals(run, &plan.command_line.pseudo_terminals).await?;
+        if !terminals.is_empty() {
+            run.record().pseudo_terminals = terminals;
+            run.save_record();
+        }
+        if options.paused {
+            return Ok(());
+        }
+        self.held_back.store(true, Ordering::Release);
+        serial::connected(run, &plan.command_line.awaited, &*self.progress).await?;
+        self.held_back.store(false, Ordering::Release);
+        run.execute("let the guest run", commands::Cont::default()).await.map(drop)
     }
 
     /// What comes of `step`, which may hang, unless a stop comes first.
@@ -445,6 +464,8 @@ impl VirtualMachine for QemuMachine {
     }
 
     async fn stop(&self, method: StopMethod) -> Result<()> {
+        let unasked = method == StopMethod::Request && self.0.state() == State::Starting && self.0.held_back.load(Ordering::Acquire);
+        let method = if unasked { StopMethod::Force } else { method };
         if method == StopMethod::Request {
             self.0.begin(Operation::RequestStop)?;
             let run = self.0.usable("shut down")?;
@@ -489,6 +510,10 @@ impl VirtualMachine for QemuMachine {
         let serials = self.0.setup.configuration.serials.iter().enumerate();
         let terminals = serials.filter(|(_, serial)| serial.mode == SerialMode::Terminal);
         terminals.enumerate().map(|(index, (serial, _))| Console { index, label: format!("Serial port {}", serial + 1) }).collect()
+    }
+
+    fn pseudo_terminals(&self) -> Vec<PseudoTerminal> {
+        self.0.current_run().map(|run| run.record().pseudo_terminals.clone()).unwrap_or_default()
     }
 
     async fn open_console(&self, index: usize) -> Result<Box<dyn ConsoleStream>> {

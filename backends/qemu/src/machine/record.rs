@@ -1,6 +1,6 @@
 //! What a new supervisor needs to know to take over a machine whose supervisor died.
 
-use machine::{Accelerator, CommandLine, Medium, Sandbox, StartOptions};
+use machine::{Accelerator, CommandLine, Medium, PseudoTerminal, Sandbox, StartOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,6 +18,9 @@ pub struct Record {
     pub qmp: PathBuf,
     /// The sockets and logs of the consoles, in order.
     pub consoles: Vec<Port>,
+    /// The serial ports that are pseudo-terminals.
+    #[serde(default)]
+    pub pseudo_terminals: Vec<PseudoTerminal>,
     /// What each drive is called over QMP.
     pub drives: BTreeMap<String, DriveState>,
     /// The files behind the descriptor sets that it was started with, to say which one a message of QEMU is about.
