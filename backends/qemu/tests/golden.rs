@@ -145,6 +145,16 @@ fn arguments_that_run_code_or_unconfine_are_refused() {
 }
 
 #[test]
+fn what_is_shown_says_what_each_program_finds_open() {
+    let mut case = bare();
+    case.configuration.networks = pc().configuration.networks;
+    case.network().mode = NetworkMode::Shared;
+    case.configuration.qemu.tpm_device = true;
+    case.drive(DISK, ImageType::Disk, DriveInterface::VirtIo, "qcow2");
+    assert_snapshot!(case.build().unwrap().shell());
+}
+
+#[test]
 fn serial_ports_of_every_mode() {
     let mut case = bare();
     let serial = |mode, target| Serial { mode, target, ..Serial::default() };

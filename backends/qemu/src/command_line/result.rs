@@ -307,6 +307,24 @@ impl Descriptor {
     }
 }
 
+impl Descriptor {
+    /// What is behind it, as a comment.
+    fn described(&self) -> String {
+        let what = match &self.source {
+            Source::Listen { path } => format!("socket, listens on {}", path.display()),
+            Source::Link { helper: HelperKind::Swtpm } => "socket, connected with the TPM".to_owned(),
+            Source::Link { helper: HelperKind::Passt { network } | HelperKind::Bridge { network } } => {
+                format!("socket, connected with the network of card {network}")
+            }
+            Source::File { path, access: Access::Read, .. } => format!("read {}", path.display()),
+            Source::File { path, access: Access::ReadWrite, .. } => format!("read and write {}", path.display()),
+            Source::File { path, access: Access::Append, .. } => format!("append to {}", path.display()),
+            Source::Tap { network, bridge } => format!("tap of network card {network} on the bridge {bridge}"),
+        };
+        comment(&format!("  descriptor {}: {what}", self.fd))
+    }
+}
+
 /// The name by which a process opens the file behind a descriptor of its own.
 pub(super) fn own_descriptor(fd: i32) -> String {
     format!("/proc/self/fd/{fd}")
@@ -332,24 +350,17 @@ impl CommandLine {
         self.descriptors.iter().filter_map(of).collect()
     }
 
-    /// Everything for a person to read: which descriptor is what, as comments, the helpers, and the command.
+    /// Everything for a person to read: the helpers and the command, and before each, as comments, what it finds open when it starts.
     pub fn shell(&self) -> String {
-        let mut text = String::new();
-        for descriptor in &self.descriptors {
-            let Source::File { path, access, .. } = &descriptor.source else { continue };
-            let access = match access {
-                Access::Read => "read",
-                Access::ReadWrite => "read and write",
-                Access::Append => "append to",
-            };
-            // A line break in a path would end the comment.
-            let path: String = path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-            text.push_str(&format!("# descriptor {}: {access} {path}\n", descriptor.fd));
-        }
+        let mut text = "# What is called a descriptor is opened before by whoever starts the program.\n".to_owned();
         for helper in &self.helpers {
+            text.push_str(&helper.described());
             text.push_str(&helper.shell_quoted());
             text.push_str(" &\n");
         }
+        text.push_str(&comment(&format!("QEMU, in {}", self.working_directory.display())));
+        text.extend(self.environment.iter().map(|(name, value)| comment(&format!("  environment: {name}={value}"))));
+        text.extend(self.descriptors.iter().map(Descriptor::described));
         text + &self.shell_quoted()
     }
 
@@ -369,6 +380,23 @@ impl CommandLine {
 }
 
 impl Helper {
+    /// What it is, and what it finds open, as comments.
+    fn described(&self) -> String {
+        let mut text = comment(&match &self.kind {
+            HelperKind::Swtpm => "The TPM".to_owned(),
+            HelperKind::Passt { network } => format!("The network of card {network}"),
+            HelperKind::Bridge { network } => format!("The bridge of network card {network}, outside the sandbox; ends before QEMU starts"),
+        });
+        if let Some(link) = self.link {
+            text.push_str(&comment(&format!("  descriptor {link}: socket, connected with QEMU's for it")));
+        }
+        if matches!(self.kind, HelperKind::Bridge { .. }) {
+            text.push_str(&comment("  and --fd=N: descriptor of a socket over which it sends the tap"));
+        }
+        text.extend(self.descriptors.iter().map(Descriptor::described));
+        text
+    }
+
     /// The command as it could be typed.
     pub fn shell_quoted(&self) -> String {
         let mut text = quoted(&self.program.to_string_lossy());
@@ -378,6 +406,12 @@ impl Helper {
         }
         text
     }
+}
+
+/// A line that a shell ignores, whatever is in it.
+fn comment(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    format!("# {text}\n")
 }
 
 fn quoted(word: &str) -> String {
