@@ -5,7 +5,7 @@
 //! replaces one of lower priority; an empty one hides it; names are tried in their order. What nobody describes is looked for where
 //! distributions and QEMU's own build put it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bundle::Architecture;
@@ -56,6 +56,8 @@ pub struct Missing {
     pub secure_boot: bool,
     /// Debian package; empty where there is none.
     pub package: &'static str,
+    /// Machine types that what is installed for the architecture is for, as its descriptions have them.
+    pub others: Vec<String>,
 }
 
 /// What a machine needs of its firmware.
@@ -74,7 +76,9 @@ pub struct Need<'a> {
 impl Missing {
     /// What to do about it.
     pub fn hint(&self) -> String {
-        if self.package.is_empty() {
+        if !self.secure_boot && !self.others.is_empty() {
+            format!("what is installed is for {}: choose such a machine, or switch UEFIBoot off", self.others.join(", "))
+        } else if self.package.is_empty() {
             "no package is known to have it: switch UEFIBoot off, or choose another machine".to_owned()
         } else {
             format!("{INSTALL} {} (Debian, Ubuntu)", self.package)
@@ -126,7 +130,13 @@ impl Catalogue {
                 && firmware.variables_driver == "raw"
         };
         let best = self.entries.iter().find(fits);
+        let others = || {
+            let targets = self.entries.iter().flat_map(|firmware| &firmware.targets);
+            let others = targets.filter(|(target, _)| target == need.architecture.as_str()).flat_map(|(_, machines)| machines.clone());
+            others.collect::<BTreeSet<String>>().into_iter().collect()
+        };
         best.ok_or_else(|| Missing {
+            others: others(),
             architecture: need.architecture.as_str(),
             machine: need.machine.to_owned(),
             secure_boot: need.secure_boot,
@@ -136,7 +146,8 @@ impl Catalogue {
 }
 
 impl Firmware {
-    fn is_for(&self, architecture: Architecture, machine: &str) -> bool {
+    /// Whether it is for a machine type, by its full name.
+    pub fn is_for(&self, architecture: Architecture, machine: &str) -> bool {
         let matches = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern, machine));
         self.targets.iter().any(|(target, machines)| target == architecture.as_str() && matches(machines))
     }
@@ -332,6 +343,8 @@ mod tests {
         assert_eq!(catalogue.choose(&Need { secure_boot: true, ..need }).map(|firmware| &firmware.code), Ok(&secure));
         let without_smm = catalogue.choose(&Need { secure_boot: true, smm: false, ..need });
         assert!(without_smm.is_err_and(|missing| missing.hint().contains("ovmf")));
+        let elsewhere = catalogue.choose(&Need { machine: "microvm", ..need });
+        assert!(elsewhere.is_err_and(|missing| missing.hint().contains("pc-q35-*")));
         assert!(catalogue.choose(&Need { architecture: Architecture::Riscv64, machine: "virt", ..need }).is_err());
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use backend_qemu::command_line::{self, Access, CommandLine, Image, Options, Paths, Preparation, Request, Source};
 use backend_qemu::facts::{self, Board, Decision, Emulator, Host};
-use backend_qemu::firmware::{Catalogue, Firmware};
+use backend_qemu::firmware::Catalogue;
 use bundle::qemu::{
     Configuration, DirectoryShareMode, Drive, DriveInterface, ImageType, PortForward, Protocol, Serial, SerialMode, SerialTarget,
 };
@@ -224,8 +224,8 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
     let host = Host { threads: 2, cores: 1, memory: 8192, firmware: Catalogue::read(), ..Host::default() };
     let accelerator = Decision::tcg("a test");
     let board = Board::find(emulator, command_line::probe(&configuration, emulator, &accelerator), Some(cache)).await?;
-    let is_for = |firmware: &Firmware| firmware.targets.iter().any(|(target, _)| target == architecture.as_str());
-    let has_firmware = host.firmware.entries.iter().any(is_for);
+    let full = emulator.machine(target).and_then(|machine| machine.alias_of.as_deref()).unwrap_or(target);
+    let has_firmware = host.firmware.entries.iter().any(|firmware| firmware.is_for(architecture, full));
     let line = build(&mut configuration, has_firmware, |configuration| {
         command_line::build(&Request {
             configuration,
@@ -245,7 +245,7 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
 }
 
 /// Builds, giving up what the machine cannot have: drives on other buses or none, UEFI where no firmware
-/// for the architecture is installed.
+/// for the machine is installed.
 fn build(
     configuration: &mut Configuration,
     has_firmware: bool,
