@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use cargo_metadata::MetadataCommand;
 use clap::{Args, ValueEnum};
 
 use crate::{guests, process, setup, skipped};
@@ -55,7 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.tier == Tier::Quick && has_acceptance {
         nextest.args(["--exclude", ACCEPTANCE]);
     }
-    let report = report(&root)?;
+    let report = report(&root);
     if report.exists() {
         std::fs::remove_file(&report).with_context(|| format!("Could not remove the last report {}", report.display()))?;
     }
@@ -64,9 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
     tests.and(examples).and(told)
 }
 
-/// Where nextest reports, as `.config/nextest.toml` says.
-fn report(root: &Path) -> Result<PathBuf> {
-    let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec();
-    let target = metadata.context("Could not read the workspace with cargo metadata")?.target_directory;
-    Ok(target.join("nextest/default/junit.xml").into_std_path_buf())
+/// Where nextest reports, as `.config/nextest.toml` says: in its store, which stays in the workspace also where cargo builds elsewhere.
+fn report(root: &Path) -> PathBuf {
+    root.join("target/nextest/default/junit.xml")
 }
