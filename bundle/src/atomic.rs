@@ -1,4 +1,4 @@
-//! Replaces a file as a whole: whoever reads it finds the old content or the new, also after a crash.
+//! Replaces and removes files as a whole: whoever reads it finds the old content or the new, also after a crash.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -29,6 +29,14 @@ pub(crate) fn stage(destination: &Path, bytes: &[u8]) -> io::Result<Staged> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(Staged { file, destination: destination.to_owned() })
+}
+
+/// Removes a file, which may be gone already.
+pub(crate) fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Staged {

@@ -9,6 +9,7 @@ use beneath::{FileError, Folder};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::atomic;
 use crate::bundle_directory::OWN_FOLDER;
 
 /// The file, in [`OWN_FOLDER`].
@@ -63,8 +64,5 @@ pub fn begin_generation(bundle: &Path) -> io::Result<Uuid> {
 
 /// Takes the generation from a copy of a bundle, which is another machine's.
 pub fn forget_generation(bundle: &Path) -> io::Result<()> {
-    match std::fs::remove_file(bundle.join(OWN_FOLDER).join(GENERATION_FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    atomic::remove(&bundle.join(OWN_FOLDER).join(GENERATION_FILE))
 }

@@ -238,14 +238,14 @@ impl Registry {
             return Ok(());
         }
         self.update(uuid, to, |new| *new = entry)?;
-        if self.document(uuid, to)?.0 == old { Ok(()) } else { remove(&old) }
+        if self.document(uuid, to)?.0 == old { Ok(()) } else { atomic::remove(&old) }
     }
 
     /// Forgets the machine whose bundle is or was `package`.
     pub fn remove(&self, uuid: Uuid, package: &Path) -> io::Result<()> {
         let (path, entry, _) = self.document(uuid, package)?;
         // The bundle of another may only be out of reach, on a disk that is not there now.
-        if entry.package.is_some_and(|other| place(&other.path) != place(package)) { Ok(()) } else { remove(&path) }
+        if entry.package.is_some_and(|other| place(&other.path) != place(package)) { Ok(()) } else { atomic::remove(&path) }
     }
 
     /// All machines that something is known of.
@@ -303,13 +303,6 @@ fn write(document: &Path, entry: &Entry) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(entry)?;
     bytes.push(b'\n');
     atomic::write(document, &bytes)
-}
-
-fn remove(document: &Path) -> io::Result<()> {
-    match fs::remove_file(document) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The bundle's path without links, also of one that is gone or to come.

@@ -79,6 +79,14 @@ impl Devices<'_> {
         }
     }
 
+    /// Whether the board offers the device; where nobody has asked it, whether such boards are known to.
+    fn fits(&self, name: &str, offered: impl Fn(&Offer) -> &[String], known: &[&str]) -> bool {
+        match self.offer {
+            Some(offer) => offered(offer).iter().any(|offered| offered == name),
+            None => known.contains(&name),
+        }
+    }
+
     /// A screen that the guest has a driver for; the board's own where it has one.
     fn display(&self, usual: Option<&str>) -> Option<String> {
         let preferred: &[&str] = match (self.os, self.family()) {
@@ -94,10 +102,7 @@ impl Devices<'_> {
         };
         let own = self.offer.and_then(|offer| offer.own_display.as_deref());
         let known = tables::display_devices(self.architecture);
-        let fits = |name: &&str| match self.offer {
-            Some(offer) => offer.displays.iter().any(|offered| offered == name),
-            None => known.contains(name),
-        };
+        let fits = |name: &&str| self.fits(name, |offer| &offer.displays, known);
         let preferred = preferred.iter().copied();
         own.into_iter().chain(preferred).chain(usual).chain(["VGA", "virtio-gpu-pci", "virtio-gpu-device"]).find(fits).map(str::to_owned)
     }
@@ -125,10 +130,7 @@ impl Devices<'_> {
         };
         let own = self.offer.and_then(|offer| offer.own_network.as_deref());
         let known = tables::network_devices(self.architecture);
-        let fits = |name: &&str| match self.offer {
-            Some(offer) => offer.networks.iter().any(|offered| offered == name),
-            None => known.contains(name),
-        };
+        let fits = |name: &&str| self.fits(name, |offer| &offer.networks, known);
         let others = known.iter().copied();
         own.into_iter().chain(preferred.iter().copied()).chain(usual).chain(others).find(fits).map(str::to_owned)
     }

@@ -245,10 +245,11 @@ fn in_use(machine: &Machine) -> Error {
             Error::new(ErrorKind::Supervisor, format!("\"{}\" runs as {holder}, and nothing is left by which to reach it", machine.name))
                 .with_hint(format!("`viv stop {:?} --kill` ends it", machine.name))
         }
-        Some(holder) => Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by {holder}", machine.name))
-            .with_hint("Try again when it is done"),
-        None => Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by another program", machine.name))
-            .with_hint("Try again when it is done"),
+        holder => {
+            let who = holder.map_or_else(|| "another program".to_owned(), |holder| holder.to_string());
+            Error::new(ErrorKind::WrongState, format!("\"{}\" is being changed or started by {who}", machine.name))
+                .with_hint("Try again when it is done")
+        }
     }
 }
 

@@ -150,8 +150,7 @@ impl Bench<'_> {
             cpus: u32::try_from(board.cpus).unwrap_or(1),
             cpus_max: machine.map_or(1, |machine| u32::try_from(machine.cpus_max).unwrap_or(u32::MAX)),
             uefi: command_line::has_place_for_uefi(self.emulator, architecture, target).then(|| {
-                let full = machine.and_then(|machine| machine.alias_of.as_deref()).unwrap_or(target);
-                let need = Need { architecture, machine: full, secure_boot: false, smm: false };
+                let need = Need { architecture, machine: self.emulator.full_name(target), secure_boot: false, smm: false };
                 UefiOffer { installed: self.host.firmware.choose(&need).is_ok(), package: firmware::package(architecture).to_owned() }
             }),
             firmware: board.firmware,

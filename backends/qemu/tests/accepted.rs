@@ -224,8 +224,7 @@ async fn accepted(architecture: Architecture, target: &str, emulator: &Emulator,
     let host = Host { threads: 2, cores: 1, memory: 8192, firmware: Catalogue::read(), ..Host::default() };
     let accelerator = Decision::tcg("a test");
     let board = Board::find(emulator, command_line::probe(&configuration, emulator, &accelerator), Some(cache)).await?;
-    let full = emulator.machine(target).and_then(|machine| machine.alias_of.as_deref()).unwrap_or(target);
-    let has_firmware = host.firmware.entries.iter().any(|firmware| firmware.is_for(architecture, full));
+    let has_firmware = host.firmware.entries.iter().any(|firmware| firmware.is_for(architecture, emulator.full_name(target)));
     let line = build(&mut configuration, has_firmware, |configuration| {
         command_line::build(&Request {
             configuration,

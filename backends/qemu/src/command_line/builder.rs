@@ -104,7 +104,7 @@ impl<'a> Builder<'a> {
 
     /// The name of the machine type without aliases: `pc-q35-10.0` for `q35`.
     pub fn full_target(&self) -> &'a str {
-        full_target(self.emulator(), self.target())
+        self.emulator().full_name(self.target())
     }
 
     pub fn capabilities(&self) -> tables::Capabilities {
@@ -323,11 +323,6 @@ fn has_boot_files(configuration: &Configuration) -> bool {
     let boots =
         |drive: &Drive| matches!(drive.image_type, ImageType::Bios | ImageType::LinuxKernel) || drive.interface == DriveInterface::PFlash;
     configuration.drives.iter().any(|drive| boots(drive) && drive.image_name.is_some())
-}
-
-/// The name of the machine type `target` without aliases.
-pub(super) fn full_target<'a>(emulator: &'a Emulator, target: &'a str) -> &'a str {
-    emulator.machine(target).and_then(|machine| machine.alias_of.as_deref()).unwrap_or(target)
 }
 
 /// `virt` and its versions, of whatever architecture.

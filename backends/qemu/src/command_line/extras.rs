@@ -2,7 +2,7 @@
 
 use bundle::qemu::Configuration;
 
-use super::builder::{Builder, full_target, is_pc};
+use super::builder::{Builder, is_pc};
 use super::result::Subject;
 use crate::facts::Emulator;
 
@@ -47,7 +47,7 @@ pub(super) fn add(b: &mut Builder<'_>) {
 pub(crate) fn has_generation(configuration: &Configuration, emulator: &Emulator) -> bool {
     let target = configuration.system.target.as_str();
     // The oldest boards cannot tell the guest where the identifier is.
-    let too_old = full_target(emulator, target).ends_with("-2.4");
+    let too_old = emulator.full_name(target).ends_with("-2.4");
     is_pc(configuration.system.architecture, target) && target != "isapc" && !too_old && emulator.has_device("vmgenid")
 }
 

@@ -49,6 +49,8 @@ mod user;
 
 pub(crate) use boot::has_place_for_uefi;
 pub(crate) use extras::has_generation;
+pub(crate) use nodes::can_have_backing;
+pub(crate) use result::descriptor_set;
 pub(crate) use user::only_for_the_kernel;
 
 use bundle::Problem;

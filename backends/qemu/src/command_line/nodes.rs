@@ -152,7 +152,7 @@ fn node(driver: &str, name: &str, writable: bool) -> Map<String, Value> {
 }
 
 /// Formats whose driver takes `backing`.
-fn can_have_backing(driver: &str) -> bool {
+pub(crate) fn can_have_backing(driver: &str) -> bool {
     matches!(driver, "qcow2" | "qcow" | "qed" | "vmdk")
 }
 

@@ -305,9 +305,7 @@ impl Descriptor {
             _ => None,
         }
     }
-}
 
-impl Descriptor {
     /// What is behind it, as a comment.
     fn described(&self) -> String {
         let what = match &self.source {
@@ -331,7 +329,7 @@ pub(super) fn own_descriptor(fd: i32) -> String {
 }
 
 /// The name by which QEMU's block layer opens a file of a descriptor set.
-pub(super) fn descriptor_set(set: u32) -> String {
+pub(crate) fn descriptor_set(set: impl std::fmt::Display) -> String {
     format!("/dev/fdset/{set}")
 }
 

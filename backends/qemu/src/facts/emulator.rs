@@ -115,6 +115,11 @@ impl Emulator {
         self.machines.get(name)
     }
 
+    /// The name of a machine type without aliases: `pc-q35-10.0` for `q35`.
+    pub fn full_name<'a>(&'a self, machine: &'a str) -> &'a str {
+        self.machine(machine).and_then(|machine| machine.alias_of.as_deref()).unwrap_or(machine)
+    }
+
     /// Whether `-cpu` takes the model. A target that does not list its models is believed to.
     pub fn has_cpu(&self, model: &str) -> bool {
         matches!(model, "" | "default") || self.cpus.is_empty() || self.cpus.contains_key(model)

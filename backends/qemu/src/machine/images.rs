@@ -93,9 +93,9 @@ fn unusable(drive: &Drive, name: &FileName) -> Error {
 /// Files of the bundle that no drive names and the machine writes to: a link in their place would let it write to what the link leads to.
 fn open_own_files(setup: &Setup, files: &mut Files) -> Result<()> {
     let qemu = &setup.configuration.qemu;
-    for (used, name) in [(qemu.uefi_boot, EFI_VARIABLES_FILE), (qemu.tpm_device, TPM_FILE)] {
-        let opened = FileName::new(name).map(|name| files.open(&name));
-        if let (true, Ok(Err(error))) = (used, opened) {
+    let own = [(qemu.uefi_boot, EFI_VARIABLES_FILE), (qemu.tpm_device, TPM_FILE)];
+    for (_, name) in own.into_iter().filter(|(used, _)| *used) {
+        if let Ok(Err(error)) = FileName::new(name).map(|name| files.open(&name)) {
             return Err(Error::new(ErrorKind::File, format!("Cannot use the file {name} of the machine")).with_source(error));
         }
     }

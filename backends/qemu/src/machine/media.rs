@@ -7,7 +7,7 @@
 use super::images::external_image;
 use super::record::DriveState;
 use super::run::{Run, refused};
-use crate::command_line::Image;
+use crate::command_line::{Image, can_have_backing, descriptor_set};
 use beneath::Access;
 use machine::{Drive, DriveKind, Error, ErrorKind, Event, EventSender, Medium, Result};
 use qmp::commands;
@@ -69,12 +69,12 @@ fn graph(image: &Image, node: &str, read_only: bool, fdset: i64) -> Value {
     let mut format = json!({
         "driver": driver, "node-name": node, "read-only": read_only,
         "file": {
-            "driver": if block_device { "host_device" } else { "file" }, "filename": format!("/dev/fdset/{fdset}"),
+            "driver": if block_device { "host_device" } else { "file" }, "filename": descriptor_set(fdset),
             "read-only": read_only, "aio": "threads",
         },
     });
     if let Some(members) = format.as_object_mut() {
-        if matches!(driver, "qcow2" | "qcow" | "qed" | "vmdk") {
+        if can_have_backing(driver) {
             members.insert("backing".into(), Value::Null);
         }
         if !read_only {

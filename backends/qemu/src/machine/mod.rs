@@ -20,7 +20,7 @@ pub use record::Record;
 pub(crate) use setup::missing;
 pub use setup::{Plan, Setup, refusal};
 
-use crate::command_line::{Descriptor, Options};
+use crate::command_line::{Descriptor, Options, descriptor_set};
 use async_trait::async_trait;
 use bundle::qemu::{Drive as ConfiguredDrive, ImageType, SerialMode};
 use ending::Evidence;
@@ -548,7 +548,7 @@ impl VirtualMachine for QemuMachine {
         let writer = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
         let add = commands::AddFd { opaque: Some("screenshot".into()), ..commands::AddFd::default() };
         let added = run.qmp.execute_with_fd(add, writer.as_fd()).await.map_err(|error| run::refused("hand QEMU a file", error))?;
-        let mut dump = commands::Screendump::new(format!("/dev/fdset/{}", added.fdset_id));
+        let mut dump = commands::Screendump::new(descriptor_set(added.fdset_id));
         dump.format = Some(types::ImageFormat::Png);
         if display > 0 {
             dump.device = Some(format!("display{display}"));

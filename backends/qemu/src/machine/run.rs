@@ -3,6 +3,7 @@
 use super::ending::Evidence;
 use super::record::Record;
 use super::{Shared, record};
+use crate::command_line::descriptor_set;
 use machine::lifecycle::{Observation, Operation};
 use machine::{Ending, Error, ErrorKind, Event, IoDirection, Result, State, StopMethod};
 use qmp::{Notice, commands, types};
@@ -174,7 +175,7 @@ pub fn end_of_log(path: &Path, files: &BTreeMap<u32, PathBuf>) -> String {
     let mut text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
     // The highest first, for `/dev/fdset/12` begins with `/dev/fdset/1`.
     for (set, path) in files.iter().rev() {
-        text = text.replace(&format!("/dev/fdset/{set}"), &path.to_string_lossy());
+        text = text.replace(&descriptor_set(set), &path.to_string_lossy());
     }
     text
 }
