@@ -18,17 +18,17 @@ pub use images::format_of;
 pub use launch::Terms;
 pub use record::Record;
 pub(crate) use setup::missing;
-pub use setup::{Plan, Setup, refusal};
+pub use setup::{Plan, Setup, refusal, shown};
 
-use crate::command_line::{Descriptor, Options, descriptor_set};
+use crate::command_line::{Options, descriptor_set};
 use async_trait::async_trait;
 use bundle::qemu::{Drive as ConfiguredDrive, ImageType, SerialMode};
 use ending::Evidence;
 use machine::lifecycle::{Lifecycle, Observation, Operation};
 use machine::{
     Accelerator, Backend, BackendKind, Capabilities, CommandLine, Console, ConsoleStream, Display, Drive, DriveKind, EndReason, Ending,
-    Error, ErrorKind, Event, EventSender, EventStream, HandedFile, Identity, Medium, PseudoTerminal, Result, Screenshot, StartOptions,
-    State, StopMethod, VirtualMachine,
+    Error, ErrorKind, Event, EventSender, EventStream, Identity, Medium, PseudoTerminal, Result, Screenshot, StartOptions, State,
+    StopMethod, VirtualMachine,
 };
 use qmp::{commands, types};
 use record::{DriveState, Port};
@@ -133,24 +133,6 @@ impl QemuMachine {
     /// What each console's log holds, by console.
     pub fn console_logs(&self) -> Vec<PathBuf> {
         self.0.current_run().map(|run| run.record().consoles.iter().map(|port| port.log.clone()).collect()).unwrap_or_default()
-    }
-}
-
-/// The command line of a plan, for showing.
-pub fn shown(plan: &Plan) -> CommandLine {
-    let command = &plan.command_line;
-    let mut warnings: Vec<String> = command.warnings.iter().map(|problem| format!("{}: {}", problem.key_path, problem.message)).collect();
-    warnings.extend(plan.warnings.iter().cloned());
-    let handed = |descriptor: &Descriptor| {
-        let (name, path) = descriptor.file()?;
-        Some(HandedFile { descriptor: descriptor.fd, name, path: path.to_owned() })
-    };
-    CommandLine {
-        program: command.program.display().to_string(),
-        arguments: command.argv(),
-        shell: command.shell(),
-        files: command.descriptors.iter().filter_map(handed).collect(),
-        warnings,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::files::Files;
 use super::images;
-use crate::command_line::{self, CommandLine, Options, Paths, Request};
+use crate::command_line::{self, CommandLine, Descriptor, Options, Paths, Request};
 use crate::facts::accelerator::{self, Wish};
 use crate::facts::{self, Board, Decision, Emulator, Host};
 use bundle::qemu::{Configuration, DirectoryShareMode};
 use bundle::registry::Entry;
 use bundle::{Level, Problem};
-use machine::{Error, ErrorKind, Result};
+use machine::{Error, ErrorKind, HandedFile, Result};
 use std::borrow::Cow;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -152,6 +152,24 @@ impl Setup {
             Ok(path) => return (Some(path), None),
         };
         (None, Some(format!("The shared folder is left out: {why}: {}", folder.path.display())))
+    }
+}
+
+/// The command line of a plan, for showing.
+pub fn shown(plan: &Plan) -> machine::CommandLine {
+    let command = &plan.command_line;
+    let mut warnings: Vec<String> = command.warnings.iter().map(|problem| format!("{}: {}", problem.key_path, problem.message)).collect();
+    warnings.extend(plan.warnings.iter().cloned());
+    let handed = |descriptor: &Descriptor| {
+        let (name, path) = descriptor.file()?;
+        Some(HandedFile { descriptor: descriptor.fd, name, path: path.to_owned() })
+    };
+    machine::CommandLine {
+        program: command.program.display().to_string(),
+        arguments: command.argv(),
+        shell: command.shell(),
+        files: command.descriptors.iter().filter_map(handed).collect(),
+        warnings,
     }
 }
 
