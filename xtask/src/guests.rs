@@ -18,6 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use manifest::Files;
 pub use manifest::{Entry, Manifest};
 use table::{GUESTS, Guest};
 
@@ -133,8 +134,9 @@ fn build(cache: &Path, guest: &Guest) -> Result<()> {
     let work = cache.join("work").join(guest.name);
     remove(&work)?;
     let apt = apt::Apt::new(&work.join("apt"), guest.suite, guest.debian)?;
-    let kernel_package = apt.kernel(guest.kernel)?;
-    let mut packages = vec![kernel_package.clone(), apt.candidate("busybox-static")?];
+    let mut packages = apt.kernel(guest.kernel)?;
+    let kernel_package = packages.first().cloned().context("There is no kernel package")?;
+    packages.push(apt.candidate("busybox-static")?);
     packages.extend(images::packages(guest).iter().map(|name| apt.candidate(name)).collect::<Result<Vec<_>>>()?);
     let versions = packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect();
     if is_current(&manifest, cache, guest) && manifest.find(guest.name).is_some_and(|entry| entry.packages == versions) {
@@ -154,13 +156,14 @@ fn build(cache: &Path, guest: &Guest) -> Result<()> {
     let dtb = guest.dtb.map(|name| kernel::copy_dtb(&tree, name, &finished)).transpose()?;
     initrd::make(guest, &tree, &installed, &work.join("root"), &finished.join("initrd.gz"))?;
     let images = images::make(guest, &tree, &finished)?;
+    let firmware = images::take_firmware(guest, &tree, &finished)?;
 
     // Old files of this guest go only when the new ones are complete.
     let place = cache.join(guest.name);
     remove(&place)?;
     fs::rename(&finished, &place).with_context(|| format!("Could not move the guest to {}", place.display()))?;
     remove(&work)?;
-    manifest.put(Entry::new(guest, recipe(guest), versions, dtb, images));
+    manifest.put(Entry::new(guest, recipe(guest), versions, Files { dtb, images, firmware }));
     manifest.save(cache)?;
     println!("{:<10} assembled in {:.0} s", guest.name, started.elapsed().as_secs_f32());
     Ok(())

@@ -39,6 +39,8 @@ pub struct Assembled {
     /// Bootable images, by kind.
     #[serde(default)]
     pub images: BTreeMap<String, PathBuf>,
+    /// UEFI firmware that starts the images, where the distribution's may not be installed.
+    pub firmware: Option<Firmware>,
     /// The kernel's command line.
     pub append: String,
     /// What it prints when all is set up.
@@ -51,6 +53,15 @@ pub struct Assembled {
     pub power_button: bool,
     /// Whether it can switch its machine off.
     pub powers_off: bool,
+}
+
+/// UEFI firmware.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Firmware {
+    /// Its read-only code; absolute once loaded, as is the other file.
+    pub code: PathBuf,
+    /// Its template of a machine's variables.
+    pub variables: PathBuf,
 }
 
 fn folder() -> PathBuf {
@@ -72,7 +83,9 @@ impl Guests {
         let mut all: Self = serde_json::from_slice(&text).expect("a list of guests");
         let within = |path: &mut PathBuf| *path = folder.join(&*path);
         for guest in &mut all.guests {
-            [&mut guest.kernel, &mut guest.initrd].into_iter().chain(&mut guest.dtb).chain(guest.images.values_mut()).for_each(within);
+            let firmware = guest.firmware.iter_mut().flat_map(|firmware| [&mut firmware.code, &mut firmware.variables]);
+            let files = [&mut guest.kernel, &mut guest.initrd].into_iter().chain(&mut guest.dtb).chain(guest.images.values_mut());
+            files.chain(firmware).for_each(within);
         }
         Some(all)
     }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::guest::Guest;
+use crate::guests::Firmware;
 
 /// A person's folders. With it goes every process that knows of them.
 pub struct Home {
@@ -122,6 +123,28 @@ impl Home {
     /// Where the sockets of running machines are.
     pub fn runtime(&self) -> PathBuf {
         self.machines().join(".state/run")
+    }
+
+    /// Installs firmware for an architecture's machines of type `virt`, as a person can without being root.
+    ///
+    /// # Panics
+    /// Where it cannot be written down.
+    pub fn install_firmware(&self, architecture: &str, firmware: &Firmware) {
+        let folder = self.path().join(".config/qemu/firmware");
+        fs::create_dir_all(&folder).unwrap();
+        let description = json!({
+            "description": "UEFI of a test guest",
+            "interface-types": ["uefi"],
+            "mapping": {
+                "device": "flash",
+                "executable": {"filename": firmware.code, "format": "raw"},
+                "nvram-template": {"filename": firmware.variables, "format": "raw"},
+            },
+            "targets": [{"architecture": architecture, "machines": ["virt", "virt-*"]}],
+            "features": [],
+            "tags": [],
+        });
+        fs::write(folder.join("60-test.json"), description.to_string()).unwrap();
     }
 
     /// `viv`, ready to run, without anything of the tester's environment but the path.

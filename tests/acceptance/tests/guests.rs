@@ -7,10 +7,18 @@ use acceptance::{Guest, Home, PATIENCE, emulator, eventually};
 
 /// Answers, and is switched off in the way that the guest knows.
 fn answers_and_ends(guest: &Guest<'_>, about: &Assembled) {
+    answers(guest, about);
+    ends(guest, about);
+}
+
+fn answers(guest: &Guest<'_>, about: &Assembled) {
     guest.start();
     guest.hears(&about.ready);
     guest.up();
     assert_eq!(guest.run("echo $((6 * 7)) on $(cat /etc/vivarium/name)"), format!("42 on {}", about.name));
+}
+
+fn ends(guest: &Guest<'_>, about: &Assembled) {
     if about.power_button {
         guest.viv("stop", &["--timeout", &PATIENCE.as_secs().to_string()]);
         assert_eq!(guest.ending()["reason"], "guest_shutdown");
@@ -107,7 +115,7 @@ fn mipsel() {
 #[test]
 fn none_is_left_out() {
     let Some(all) = Guests::load() else { return };
-    let known = ["x86_64", "i386", "aarch64", "arm", "armv6", "ppc64", "s390x", "riscv64", "mips64el", "mipsel"];
+    let known = ["x86_64", "i386", "aarch64", "arm", "armv6", "ppc64", "s390x", "riscv64", "loongarch64", "mips64el", "mipsel"];
     let missing: Vec<&str> = all.guests.iter().map(|guest| guest.name.as_str()).filter(|name| !known.contains(name)).collect();
     assert!(missing.is_empty(), "without a test: {missing:?}");
 }
@@ -117,14 +125,14 @@ fn uefi_disk(name: &str) {
     let Some(about) = Guests::find(name) else { return };
     let disk = about.images["uefi_disk"].display().to_string();
     let home = Home::new();
+    if let Some(firmware) = &about.firmware {
+        home.install_firmware(&about.architecture, firmware);
+    }
     home.ok(&["import", &disk, "--name", "Guest", "--arch", &about.architecture, "--memory", &format!("{}MiB", about.memory_mib)]);
     let guest = Guest::existing(&home, "Guest");
-    guest.start();
-    guest.hears(&about.ready);
-    guest.up();
+    answers(&guest, &about);
     guest.run("test -d /sys/firmware/efi");
-    guest.viv("stop", &["--timeout", &PATIENCE.as_secs().to_string()]);
-    assert_eq!(guest.ending()["reason"], "guest_shutdown");
+    ends(&guest, &about);
     assert!(home.bundle("Guest").join("Data/efi_vars.fd").exists(), "what the firmware remembers is kept");
 }
 
@@ -141,6 +149,17 @@ fn aarch64_by_uefi() {
 #[test]
 fn arm_by_uefi() {
     uefi_disk("arm");
+}
+
+#[test]
+fn riscv64_by_uefi() {
+    uefi_disk("riscv64");
+}
+
+/// Its kernel is packed as only firmware can unpack it, so there is no test that hands it to QEMU.
+#[test]
+fn loongarch64_by_uefi() {
+    uefi_disk("loongarch64");
 }
 
 #[test]

@@ -56,25 +56,29 @@ struct Start {
 
 fn starts(entry: &Entry, cache: &Path) -> Vec<Start> {
     let file = |path: &PathBuf| cache.join(path).display().to_string();
+    let code = |path: &str| ["-drive".to_owned(), format!("if=pflash,unit=0,format=raw,readonly=on,file={path}")];
     let mut starts = Vec::new();
     for machine in &entry.machines {
         let mut arguments = vec!["-machine".to_owned(), machine.clone()];
         arguments.extend(["-kernel".to_owned(), file(&entry.kernel), "-initrd".to_owned(), file(&entry.initrd)]);
         arguments.extend(["-append".to_owned(), entry.append.clone()]);
         arguments.extend(entry.dtb.iter().flat_map(|dtb| ["-dtb".to_owned(), file(dtb)]));
+        let unpacks = entry.firmware.iter().filter(|firmware| firmware.unpacks_kernel);
+        arguments.extend(unpacks.flat_map(|firmware| code(&file(&firmware.code))));
         arguments.extend(display(machine).iter().map(|&word| word.to_owned()));
         starts.push(Start { title: machine.clone(), arguments });
     }
     let machine = entry.machines.first().cloned().unwrap_or_default();
+    let own = entry.firmware.as_ref().map(|firmware| file(&firmware.code));
     let firmware = match entry.architecture.as_str() {
         "x86_64" => Some("/usr/share/OVMF/OVMF_CODE_4M.fd"),
         "aarch64" => Some("/usr/share/AAVMF/AAVMF_CODE.fd"),
-        _ => None,
+        "arm" => Some("/usr/share/AAVMF/AAVMF32_CODE.fd"),
+        _ => own.as_deref(),
     };
     let mut image = |title: &str, firmware: Option<&str>, drive: String| {
         let mut arguments = vec!["-machine".to_owned(), machine.clone(), "-drive".to_owned(), drive];
-        arguments
-            .extend(firmware.iter().flat_map(|path| ["-drive".to_owned(), format!("if=pflash,unit=0,format=raw,readonly=on,file={path}")]));
+        arguments.extend(firmware.iter().flat_map(|path| code(path)));
         arguments.extend(display(&machine).iter().map(|&word| word.to_owned()));
         starts.push(Start { title: title.to_owned(), arguments });
     };

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::manifest;
 use super::table::{Boots, Guest};
 use crate::process;
 
@@ -20,11 +21,12 @@ pub const RECIPE: u32 = 1;
 const MIB: u64 = 1 << 20;
 
 /// Packages that the images are made of, beside kernel and busybox.
-pub fn packages(guest: &Guest) -> &'static [&'static str] {
+pub fn packages(guest: &Guest) -> Vec<&'static str> {
     match guest.boots {
-        Boots::Kernel => &[],
-        Boots::Uefi(_) => &["systemd-boot-efi"],
-        Boots::UefiAndBios(_) => &["systemd-boot-efi", "isolinux", "syslinux-common"],
+        Boots::Kernel => vec![],
+        Boots::Uefi(_) => vec!["systemd-boot-efi"],
+        Boots::UefiAndBios(_) => vec!["systemd-boot-efi", "isolinux", "syslinux-common"],
+        Boots::UefiWith(_, firmware) => vec!["systemd-boot-efi", firmware.package],
     }
 }
 
@@ -32,7 +34,7 @@ pub fn packages(guest: &Guest) -> &'static [&'static str] {
 pub fn make(guest: &Guest, tree: &Path, folder: &Path) -> Result<BTreeMap<String, String>> {
     let suffix = match guest.boots {
         Boots::Kernel => return Ok(BTreeMap::new()),
-        Boots::Uefi(suffix) | Boots::UefiAndBios(suffix) => suffix,
+        Boots::Uefi(suffix) | Boots::UefiAndBios(suffix) | Boots::UefiWith(suffix, _) => suffix,
     };
     for program in ["mkfs.vfat", "mcopy", "xorriso"] {
         if which::which(program).is_err() && !Path::new("/usr/sbin").join(program).exists() {
@@ -48,6 +50,16 @@ pub fn make(guest: &Guest, tree: &Path, folder: &Path) -> Result<BTreeMap<String
         images.insert("iso".to_owned(), "boot.iso".to_owned());
     }
     Ok(images)
+}
+
+/// Copies the firmware that comes with the guest, if any, to the folder; the paths of what is returned are the files' names.
+pub fn take_firmware(guest: &Guest, tree: &Path, folder: &Path) -> Result<Option<manifest::Firmware>> {
+    let Boots::UefiWith(_, firmware) = guest.boots else { return Ok(None) };
+    let (code, variables) = ("firmware-code.fd", "firmware-variables.fd");
+    for (from, to) in [(firmware.code, code), (firmware.variables, variables)] {
+        fs::copy(tree.join(from), folder.join(to)).with_context(|| format!("The package {} has no {from}", firmware.package))?;
+    }
+    Ok(Some(manifest::Firmware { code: code.into(), variables: variables.into(), unpacks_kernel: firmware.unpacks_kernel }))
 }
 
 /// The kernel command line in every image.

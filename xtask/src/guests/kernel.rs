@@ -47,22 +47,16 @@ pub struct Kernel {
     modules: PathBuf,
 }
 
-/// Finds the kernel below the root of an unpacked package.
+/// Finds the kernel below the root of an unpacked package: in `boot`, or since Debian 14 with its modules.
 pub fn find(tree: &Path) -> Result<Kernel> {
+    let folders = ["lib/modules", "usr/lib/modules"].map(|folder| tree.join(folder));
+    let releases = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let modules = releases.map(|entry| entry.path()).next().context("The kernel package has no modules")?;
+    let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let boot = tree.join("boot");
-    for entry in fs::read_dir(&boot).with_context(|| format!("The kernel package has no {}", boot.display()))? {
-        let image = entry?.path();
-        let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(release) = name.strip_prefix("vmlinuz-").or_else(|| name.strip_prefix("vmlinux-")) {
-            let modules = ["lib/modules", "usr/lib/modules"]
-                .into_iter()
-                .map(|folder| tree.join(folder).join(release))
-                .find(|folder| folder.is_dir())
-                .with_context(|| format!("The kernel {release} has no modules"))?;
-            return Ok(Kernel { image, release: release.to_owned(), modules });
-        }
-    }
-    anyhow::bail!("The kernel package has no kernel in {}", boot.display())
+    let images = ["vmlinuz", "vmlinux"].into_iter().flat_map(|name| [boot.join(format!("{name}-{release}")), modules.join(name)]);
+    let image = images.into_iter().find(|image| image.is_file()).with_context(|| format!("There is no kernel {release} in the package"))?;
+    Ok(Kernel { image, release, modules })
 }
 
 /// Copies the device tree of that name to the folder; returns the name.

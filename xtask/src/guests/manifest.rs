@@ -44,6 +44,9 @@ pub struct Entry {
     pub dtb: Option<PathBuf>,
     /// Bootable images, by what they are: `uefi_disk`, `iso`.
     pub images: BTreeMap<String, PathBuf>,
+    /// UEFI firmware that starts the images, where that of Debian 12 does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
     /// The kernel's name of the serial console.
     pub console: String,
     /// A kernel command line that shows the guest on its display and its shell on the serial console.
@@ -64,16 +67,31 @@ pub struct Entry {
     pub recipe: String,
 }
 
+/// UEFI firmware of a guest.
+#[derive(Serialize, Deserialize)]
+pub struct Firmware {
+    /// Its read-only code.
+    pub code: PathBuf,
+    /// Its template of a machine's variables.
+    pub variables: PathBuf,
+    /// A kernel that is handed to QEMU needs it, too.
+    pub unpacks_kernel: bool,
+}
+
+/// Names of files that not every guest has, in its folder.
+pub struct Files {
+    /// The device tree.
+    pub dtb: Option<String>,
+    /// Bootable images, by what they are.
+    pub images: BTreeMap<String, String>,
+    /// The firmware; its paths are names, too.
+    pub firmware: Option<Firmware>,
+}
+
 impl Entry {
     /// Describes a guest that has just been assembled.
-    pub fn new(
-        guest: &Guest,
-        recipe: String,
-        packages: BTreeMap<String, String>,
-        dtb: Option<String>,
-        images: BTreeMap<String, String>,
-    ) -> Self {
-        let place = |file: &str| Path::new(guest.name).join(file);
+    pub fn new(guest: &Guest, recipe: String, packages: BTreeMap<String, String>, files: Files) -> Self {
+        let place = |file: &Path| Path::new(guest.name).join(file);
         let serial = format!("console={}", guest.console);
         Self {
             name: guest.name.to_owned(),
@@ -82,10 +100,15 @@ impl Entry {
             machines: guest.machines.iter().map(|&machine| machine.to_owned()).collect(),
             cpu: guest.cpu.map(str::to_owned),
             memory_mib: guest.memory,
-            kernel: place("kernel"),
-            initrd: place("initrd.gz"),
-            dtb: dtb.map(|file| place(&file)),
-            images: images.into_iter().map(|(name, file)| (name, place(&file))).collect(),
+            kernel: place("kernel".as_ref()),
+            initrd: place("initrd.gz".as_ref()),
+            dtb: files.dtb.map(|file| place(file.as_ref())),
+            firmware: files.firmware.map(|firmware| Firmware {
+                code: place(&firmware.code),
+                variables: place(&firmware.variables),
+                ..firmware
+            }),
+            images: files.images.into_iter().map(|(name, file)| (name, place(file.as_ref()))).collect(),
             console: guest.console.to_owned(),
             append: ["console=tty0", &serial, guest.append].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "),
             ready: format!("vivarium guest ready {}", guest.name),
@@ -100,7 +123,8 @@ impl Entry {
 
     /// Every file of the guest.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.kernel, &self.initrd].into_iter().chain(&self.dtb).chain(self.images.values())
+        let firmware = self.firmware.iter().flat_map(|firmware| [&firmware.code, &firmware.variables]);
+        [&self.kernel, &self.initrd].into_iter().chain(&self.dtb).chain(self.images.values()).chain(firmware)
     }
 }
 

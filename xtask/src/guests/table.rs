@@ -1,8 +1,8 @@
 //! The guests that can be assembled: one row per architecture that Debian packages a kernel for.
 //!
-//! Debian 12 (bookworm) has most of them; riscv64 became a release architecture with Debian 13 (trixie). Architectures that live only in
-//! Debian's ports archive (powerpc, sparc64, m68k, hppa, alpha, sh4) and big-endian mips, which Debian dropped, have no row. Neither has
-//! loong64, which no release has yet: unstable changes daily, and its lists expire in mirrors that are not kept up.
+//! Debian 12 (bookworm) has most of them; riscv64 became a release architecture with Debian 13 (trixie), loong64 will with Debian 14 (forky).
+//! Architectures that live only in Debian's ports archive (powerpc, ppc64, sparc64, m68k, hppa, alpha, sh4, x32) and big-endian mips, which
+//! Debian dropped, have no row: mirrors of the main archive, where apt gets everything else from, do not have them.
 
 /// One guest.
 #[derive(Debug, Hash)]
@@ -46,6 +46,21 @@ pub enum Boots {
     Uefi(&'static str),
     /// The same; the ISO also starts with a PC BIOS.
     UefiAndBios(&'static str),
+    /// As [`Boots::Uefi`], with firmware beside it, for which Debian 12 has no package.
+    UefiWith(&'static str, Firmware),
+}
+
+/// UEFI firmware out of a package of the guest's own suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Firmware {
+    /// The package.
+    pub package: &'static str,
+    /// Its read-only code, as a path in the package.
+    pub code: &'static str,
+    /// Its template of a machine's variables, as a path in the package.
+    pub variables: &'static str,
+    /// A kernel that is handed to QEMU needs it, too: QEMU itself cannot unpack it.
+    pub unpacks_kernel: bool,
 }
 
 const BASE: Guest = Guest {
@@ -126,6 +141,33 @@ pub const GUESTS: &[Guest] = &[
         kernel: "linux-image-riscv64",
         machines: &["virt"],
         power_button: false,
+        boots: Boots::UefiWith(
+            "RISCV64",
+            Firmware {
+                package: "qemu-efi-riscv64",
+                code: "usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd",
+                variables: "usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd",
+                unpacks_kernel: false,
+            },
+        ),
+        ..BASE
+    },
+    Guest {
+        name: "loongarch64",
+        architecture: "loongarch64",
+        debian: "loong64",
+        suite: "forky",
+        kernel: "linux-image-loong64",
+        machines: &["virt"],
+        boots: Boots::UefiWith(
+            "LOONGARCH64",
+            Firmware {
+                package: "qemu-efi-loongarch64",
+                code: "usr/share/qemu-efi-loongarch64/QEMU_EFI.fd",
+                variables: "usr/share/qemu-efi-loongarch64/QEMU_VARS.fd",
+                unpacks_kernel: true,
+            },
+        ),
         ..BASE
     },
     Guest {
