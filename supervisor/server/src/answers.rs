@@ -35,7 +35,8 @@ async fn command_line(bundle: &Path) -> Result<CommandLine> {
     let bundle = bundle.canonicalize().map_err(failed)?;
     let places = places()?;
     let id = bundle::bundle_id(&bundle).map_err(failed)?;
-    let setup = run::setup(run::open(&bundle)?, &id, &places, &places.runtime_of(&id), &Settings::read(&places.state))?;
+    let setup =
+        run::setup(&bundle, run::open(&bundle)?.configuration, &id, &places, &places.runtime_of(&id), &Settings::read(&places.state))?;
     let plan = setup.plan(Options::default(), false, &|_| {}).await?;
     Ok(shown(&plan))
 }

@@ -12,7 +12,7 @@ use crate::logs;
 use crate::pictures::Pictures;
 use crate::session::{MediaRecord, Session, now};
 use crate::settings::Settings;
-use backend_qemu::machine::{QemuMachine, Setup, Supervision};
+use backend_qemu::machine::{QemuMachine, Record, Setup, Supervision};
 use bundle::registry::{FORMAT_KEY, HostFile, Registry};
 use bundle::{Bundle, BundleLock, Configuration, LockError, Origin, legacy};
 use futures::StreamExt;
@@ -117,7 +117,7 @@ impl Supervisor {
             let notes = bring_over(&mut opened, &self.registry())?;
             logs::rotate(&self.logs()).map_err(|error| file("make room for logs in", &self.logs(), error))?;
             let progress = report.clone();
-            let (setup, supervision) = self.describe(opened, lock)?;
+            let (setup, supervision) = self.describe(opened.configuration, lock)?;
             let suspended = setup.entry.suspended;
             let machine = QemuMachine::new(
                 setup,
@@ -165,11 +165,20 @@ impl Supervisor {
                 Ok(_) => return Err(Error::new(ErrorKind::WrongState, "The machine is not running")),
                 Err(error) => return Err(Error::new(ErrorKind::File, error.to_string())),
             };
-            let (setup, supervision) = self.describe(open(&self.bundle)?, lock)?;
-            let (machine, record) = QemuMachine::adopt(setup, supervision).await?;
+            // The machine is what it was started as, whatever has become of the bundle's configuration.
+            let failed =
+                |error: String| Error::new(ErrorKind::Backend, "The record of the running machine cannot be read").with_source(error);
+            let record = Record::read(&self.runtime.backend_record()).map_err(|error| failed(error.to_string()))?;
+            let loaded = Configuration::read(record.configuration.as_bytes(), "").map_err(|error| failed(error.to_string()))?;
+            let (setup, supervision) = self.describe(loaded.configuration, lock)?;
+            let machine = QemuMachine::adopt(&record, setup, supervision).await?;
+            let warnings = match open(&self.bundle) {
+                Ok(_) => Vec::new(),
+                Err(error) => vec![format!("The bundle's configuration can no longer be read: {}", error.chain())],
+            };
             let events = machine.events();
             let _ = std::fs::remove_file(self.runtime.api_socket());
-            let session = self.serve(machine.clone(), record.options, Some(record.started_at), Vec::new()).await?;
+            let session = self.serve(machine.clone(), record.options, Some(record.started_at), warnings).await?;
             let said: Vec<Vec<u8>> = machine.console_logs().iter().map(|log| logs::tail(log, REPLAY as u64)).collect();
             self.attach_consoles(&machine, &said).await?;
             Ok((events, session))
@@ -212,8 +221,8 @@ impl Supervisor {
         Registry::new(self.places.registry())
     }
 
-    fn describe(&self, opened: Bundle, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
-        let setup = setup(opened, &self.id, &self.places, &self.runtime, &self.settings)?;
+    fn describe(&self, configuration: Configuration, lock: std::os::fd::OwnedFd) -> Result<(Setup, Supervision)> {
+        let setup = setup(&self.bundle, configuration, &self.id, &self.places, &self.runtime, &self.settings)?;
         let launcher = sandbox::find_launcher().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
         let record = self.runtime.backend_record();
         Ok((setup, Supervision { launcher, landlock: self.settings.landlock, record, lock }))
@@ -233,7 +242,9 @@ impl Supervisor {
         })?;
         let media = RememberedMedia { registry: self.registry(), uuid: machine.identity().uuid, bundle: self.bundle.clone() };
         let machine: Arc<dyn VirtualMachine> = Arc::new(machine);
-        let pictures = Pictures::new(&self.bundle, self.settings.screenshots, options.disposable);
+        // Nothing is written into a bundle that is not understood.
+        let unreadable = started_at.is_some() && !warnings.is_empty();
+        let pictures = Pictures::new(&self.bundle, self.settings.screenshots, options.disposable || unreadable);
         let session = Arc::new(Session::new(machine, Box::new(media), pictures, self.bundle.clone(), options, started_at, warnings));
         let router = api::router(session.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -382,9 +393,16 @@ pub fn open(bundle: &Path) -> Result<Bundle> {
 ///
 /// # Errors
 /// A bundle of a kind that this computer cannot run; a registry that cannot be read.
-pub fn setup(opened: Bundle, id: &str, places: &Places, runtime: &Runtime, settings: &Settings) -> Result<Setup> {
-    let bundle = opened.path().to_path_buf();
-    let Configuration::Qemu(configuration) = opened.configuration else {
+pub fn setup(
+    bundle: &Path,
+    configuration: Configuration,
+    id: &str,
+    places: &Places,
+    runtime: &Runtime,
+    settings: &Settings,
+) -> Result<Setup> {
+    let bundle = bundle.to_path_buf();
+    let Configuration::Qemu(configuration) = configuration else {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "The machine is made for Apple's Virtualization framework, which cannot be run here yet",

@@ -1,5 +1,6 @@
 //! Bad luck: each ends in a clear message and exit code, and nothing is left behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -207,6 +208,29 @@ fn a_machine_whose_processes_were_all_killed_can_be_started_again() {
     guest.start();
     guest.viv("stop", &["--force"]);
     assert_eq!(guest.state(), "stopped");
+}
+
+#[test]
+fn a_running_machine_whose_configuration_was_ruined_can_be_ended() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let guest = empty(&home, "Demo");
+    guest.start();
+    let qemu = guest.pid("backend_pid");
+    kill(guest.pid("supervisor_pid"));
+    let configuration = home.bundle("Demo").join("config.plist");
+    fs::write(&configuration, "garbage").unwrap();
+    let names = || fs::read_dir(home.bundle("Demo")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>();
+    let before = names();
+    let status = guest.status();
+    assert_eq!((&status["state"], &status["adopted"], &status["name"]), (&"running".into(), &true.into(), &"Demo".into()), "{status:#}");
+    assert!(status["warnings"].to_string().contains("can no longer be read"), "{status:#}");
+    guest.viv("pause", &[]);
+    guest.viv("stop", &["--kill"]);
+    assert!(!lives(qemu));
+    assert_eq!((fs::read_to_string(&configuration).unwrap().as_str(), names()), ("garbage", before));
 }
 
 /// The image of a machine's only drive.

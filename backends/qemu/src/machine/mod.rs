@@ -107,10 +107,9 @@ impl QemuMachine {
     /// Takes over a QEMU whose supervisor died.
     ///
     /// # Errors
-    /// Where there is no usable record, the process is gone, or its monitor does not answer.
-    pub async fn adopt(setup: Setup, supervision: Supervision) -> Result<(Self, Record)> {
+    /// Where the process is gone, or its monitor does not answer.
+    pub async fn adopt(record: &Record, setup: Setup, supervision: Supervision) -> Result<Self> {
         let gone = |what: &str| Error::new(ErrorKind::Backend, format!("Cannot take over the running machine: {what}"));
-        let record = Record::read(&supervision.record).map_err(|error| gone("its record cannot be read").with_source(error))?;
         let process = sandbox::Process::open(record.process)
             .map_err(|error| gone("its process cannot be watched").with_source(error))?
             .ok_or_else(|| gone("its process has ended"))?;
@@ -127,7 +126,7 @@ impl QemuMachine {
         let run = shared.begin_run(process, qmp, record.clone(), true).await;
         shared.change(|lifecycle| *lifecycle = Lifecycle::new(if status.running { State::Running } else { State::Paused }));
         tokio::spawn(run::watch(shared.clone(), run, events));
-        Ok((machine, record))
+        Ok(machine)
     }
 
     /// What each console's log holds, by console.
@@ -229,6 +228,7 @@ impl Shared {
             .map_err(|error| Error::new(ErrorKind::Backend, "Cannot hand the bundle's lock to QEMU").with_source(error))?;
         let program = self.supervision.launcher.clone();
         let terms = Terms { launcher, program, landlock: self.supervision.landlock, log: self.log(), lock };
+        let configuration = self.configuration_text()?;
         let launched = self.unless_displaced(launch::launch(&mut plan, terms)).await?;
         let command_line = shown(&plan);
         let accelerator = Accelerator { name: plan.accelerator.accelerator.name().to_owned(), why: plan.accelerator.why.clone() };
@@ -246,6 +246,7 @@ impl Shared {
             accelerator,
             sandbox: launched.sandbox,
             command_line,
+            configuration,
         };
         // From here on a new supervisor could take over.
         if let Err(error) = record.write(&self.supervision.record) {
@@ -288,6 +289,12 @@ impl Shared {
         serial::connected(run, &plan.command_line.awaited, &*self.progress).await?;
         self.held_back.store(false, Ordering::Release);
         run.execute("let the guest run", commands::Cont::default()).await.map(drop)
+    }
+
+    fn configuration_text(&self) -> Result<String> {
+        let text = bundle::Configuration::Qemu(self.setup.configuration.clone()).to_xml();
+        let failed = |error: String| Error::new(ErrorKind::Configuration, "Cannot record the configuration").with_source(error);
+        String::from_utf8(text.map_err(|error| failed(error.to_string()))?).map_err(|error| failed(error.to_string()))
     }
 
     /// What comes of `step`, which may hang, unless a stop comes first.

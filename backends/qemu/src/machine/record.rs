@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Format of the record; another one is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A running QEMU, as its supervisor knew it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct Record {
     pub sandbox: Sandbox,
     /// The command line.
     pub command_line: CommandLine,
+    /// The configuration that it was started with, as an XML property list: that in the bundle may no longer be readable.
+    pub configuration: String,
 }
 
 /// A serial port that is a socket.
