@@ -1,0 +1,191 @@
+//! Guest memory: a memfd, mapped at addresses where huge pages fit.
+//!
+//! Why unsafe: `vm-memory` maps where the kernel likes, which is seldom a multiple of a huge page, so the mapping is made here.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use vm_memory::bitmap::{BS, Bitmap};
+use vm_memory::guest_memory::Result as MemoryResult;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryError, GuestMemoryRegion, GuestMemoryRegionBytes, GuestRegionCollection, GuestUsize,
+    MemoryRegionAddress, VolatileSlice,
+};
+
+use crate::{Error, Result};
+
+/// Bytes of a huge page on x86-64 and on arm64 with pages of 4 KiB.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// All of a guest's memory.
+pub type GuestMemory = GuestRegionCollection<Region>;
+
+/// Address space of this process that is ours until it is dropped.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: the mapping belongs to no thread, and what is in it is only reached through volatile accesses of `vm-memory`.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps part of a file so that offset 0 of the mapping is a multiple of a huge page.
+    fn of_file(file: &File, offset: u64, size: usize) -> rustix::io::Result<Self> {
+        let room = size.checked_add(HUGE_PAGE).ok_or(rustix::io::Errno::NOMEM)?;
+        // SAFETY: a new mapping where the kernel finds room; nothing that exists is touched.
+        let reserved =
+            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)? };
+        let reservation = Self { start: NonNull::new(reserved.cast()).ok_or(rustix::io::Errno::NOMEM)?, size: room };
+        let before = reserved.addr().next_multiple_of(HUGE_PAGE) - reserved.addr();
+        let start = reserved.cast::<u8>().wrapping_add(before);
+        // SAFETY: the whole range lies in the reservation that was just made, which nobody else knows of.
+        unsafe {
+            let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE);
+            rustix::mm::mmap(start.cast(), size, access, flags, file.as_fd(), offset)?;
+        }
+        // What is left of the reservation on both sides goes back; from here on the new mapping is the owner of its part.
+        std::mem::forget(reservation);
+        let after = start.wrapping_add(size);
+        // SAFETY: both ranges are parts of the reservation outside the mapping.
+        unsafe {
+            if before > 0 {
+                rustix::mm::munmap(reserved, before)?;
+            }
+            if room - before - size > 0 {
+                rustix::mm::munmap(after.cast(), room - before - size)?;
+            }
+        }
+        Ok(Self { start: NonNull::new(start).ok_or(rustix::io::Errno::NOMEM)?, size })
+    }
+
+    fn advise(&self, advice: Advice) {
+        // SAFETY: the range is ours; the advice changes how the kernel backs it, not what it holds. A kernel without huge pages for shared
+        // memory refuses, which only means small pages.
+        let _ = unsafe { rustix::mm::madvise(self.start.as_ptr().cast(), self.size, advice) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and regions lend slices only for as long as they hold it.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.size) };
+    }
+}
+
+/// A contiguous part of the guest's memory.
+#[derive(Debug)]
+pub struct Region {
+    mapping: Mapping,
+    start: GuestAddress,
+    file: FileOffset,
+}
+
+impl GuestMemoryRegion for Region {
+    type B = ();
+
+    fn len(&self) -> GuestUsize {
+        self.mapping.size as GuestUsize
+    }
+
+    fn start_addr(&self) -> GuestAddress {
+        self.start
+    }
+
+    fn bitmap(&self) -> BS<'_, ()> {
+        ().slice_at(0)
+    }
+
+    fn get_host_address(&self, address: MemoryRegionAddress) -> MemoryResult<*mut u8> {
+        let inside = self.check_address(address).ok_or(GuestMemoryError::InvalidBackendAddress)?;
+        // The address is below the size, which is a usize.
+        Ok(self.mapping.start.as_ptr().wrapping_add(inside.0 as usize))
+    }
+
+    fn file_offset(&self) -> Option<&FileOffset> {
+        Some(&self.file)
+    }
+
+    fn get_slice(&self, offset: MemoryRegionAddress, count: usize) -> MemoryResult<VolatileSlice<'_, BS<'_, ()>>> {
+        let end = offset.0.checked_add(count as u64).filter(|end| *end <= self.len());
+        end.ok_or(GuestMemoryError::InvalidBackendAddress)?;
+        let start = self.mapping.start.as_ptr().wrapping_add(offset.0 as usize);
+        // SAFETY: the range lies in the mapping, which lives as long as the region that the slice borrows.
+        Ok(unsafe { VolatileSlice::with_bitmap(start, count, (), None) })
+    }
+}
+
+impl GuestMemoryRegionBytes for Region {}
+
+/// Memory at these guest addresses (start and bytes, ascending), filled with zeros and taken from the host as it is touched.
+///
+/// It is one memfd, the regions one after the other in it, so that another process (a vhost-user device) can map it.
+///
+/// # Errors
+/// [`Error::Memory`] where the host does not have the address space or the descriptors.
+pub fn allocate(ranges: &[(u64, u64)]) -> Result<GuestMemory> {
+    let size = ranges.iter().map(|(_, size)| size).sum();
+    let refused = |source: rustix::io::Errno| Error::Memory { size, source: source.into() };
+    let unfit = |source: &str| Error::Memory { size, source: std::io::Error::other(source.to_owned()) };
+
+    let descriptor =
+        rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(refused)?;
+    rustix::fs::ftruncate(&descriptor, size).map_err(refused)?;
+    // Whoever is given the file must not be able to shrink it below our feet (SIGBUS).
+    rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(refused)?;
+    let file = Arc::new(File::from(descriptor));
+
+    let mut regions = Vec::new();
+    let mut offset = 0;
+    for (start, bytes) in ranges {
+        let length = usize::try_from(*bytes).map_err(|_| unfit("it is larger than this process's address space"))?;
+        let mapping = Mapping::of_file(&file, offset, length).map_err(refused)?;
+        mapping.advise(Advice::LinuxHugepage);
+        // A core dump of this process is no place for a guest's secrets.
+        mapping.advise(Advice::LinuxDontDump);
+        regions.push(Region { mapping, start: GuestAddress(*start), file: FileOffset::from_arc(Arc::clone(&file), offset) });
+        offset += bytes;
+    }
+    GuestMemory::from_regions(regions).map_err(|error| unfit(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::{Bytes, GuestMemoryBackend};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_aligned_zeroed_and_ends_where_it_should() {
+        let memory = allocate(&[(0, 3 << 20), (4 << 30, 1 << 20)]).unwrap();
+        for region in memory.iter() {
+            assert_eq!(region.get_host_address(MemoryRegionAddress(0)).unwrap().addr() % HUGE_PAGE, 0);
+        }
+        assert_eq!(memory.read_obj::<u64>(GuestAddress((3 << 20) - 8)).unwrap(), 0);
+        memory.write_obj(0x55aa_u16, GuestAddress((4 << 30) + 0x1000)).unwrap();
+        assert_eq!(memory.read_obj::<u16>(GuestAddress((4 << 30) + 0x1000)).unwrap(), 0x55aa);
+        assert!(memory.read_obj::<u64>(GuestAddress((3 << 20) - 4)).is_err());
+        assert!(memory.get_slice(GuestAddress(4 << 30), (1 << 20) + 1).is_err());
+        assert!(memory.iter().all(|region| region.get_slice(MemoryRegionAddress(u64::MAX), 2).is_err()));
+    }
+
+    #[test]
+    fn the_file_holds_the_regions_one_after_the_other() {
+        let memory = allocate(&[(0, 1 << 20), (4 << 30, 1 << 20)]).unwrap();
+        memory.write_slice(b"high", GuestAddress(4 << 30)).unwrap();
+        let region = memory.iter().nth(1).unwrap();
+        let place = region.file_offset().unwrap();
+        let mut bytes = [0; 4];
+        std::os::unix::fs::FileExt::read_exact_at(place.file(), &mut bytes, place.start()).unwrap();
+        assert_eq!(&bytes, b"high");
+        assert!(place.file().set_len(0).is_err());
+    }
+}
