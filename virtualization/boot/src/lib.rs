@@ -1,1 +1,16 @@
-//! x
+//! How a guest begins: a kernel in its memory, what the kernel is told, and the tables that describe the computer.
+//!
+//! - [`layout`]: which address is what.
+//! - [`Linux`]: puts a kernel, its initial RAM disk and its parameters into memory.
+//! - [`acpi`]: the tables from which the guest learns of processors, buses and buttons.
+//!
+//! No hypervisor and no device is known here; images come from people and are not trusted.
+
+pub mod acpi;
+mod kernel;
+pub mod layout;
+mod linux;
+mod start;
+
+pub use kernel::{Compression, KernelImage, payload};
+pub use linux::{Begin, Error, Linux, Result};

@@ -1,1 +1,52 @@
-//! x
+//! Virtual machines with the object model of Apple's Virtualization framework: describe a machine with configuration objects, make a
+//! machine object, start it.
+//!
+//! ```no_run
+//! use virtualization::*;
+//!
+//! # async fn run() -> Result<()> {
+//! let mut configuration = VirtualMachineConfiguration::new();
+//! configuration.cpu_count = 4;
+//! configuration.memory_size = 4 * GIB;
+//! configuration.boot_loader =
+//!     Some(LinuxBootLoader::new("vmlinuz").initial_ramdisk("initrd").command_line("console=ttyS0").into());
+//! configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file("serial.log", false)?).into()];
+//! configuration.validate()?;
+//! let machine = VirtualMachine::new(configuration)?;
+//! machine.start().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`VirtualMachineConfiguration`] and what it holds are plain data; [`VirtualMachineConfiguration::validate`] finds everything that is
+//!   wrong at once.
+//! - [`VirtualMachine`] is a handle: cheap to clone, usable from any thread. Its operations begin when they are called and give a
+//!   [`Completion`], which is a future for any executor and can be waited for without one.
+//! - [`lifecycle`] is the table of states and operations. Nothing that is called at the wrong time panics; it is an [`Error`].
+//! - [`Event`] says what happens by itself: [`VirtualMachine::events`].
+//!
+//! On Linux machines run on KVM. What is not there yet is refused by [`VirtualMachine::new`], never left out.
+
+mod completion;
+mod configuration;
+mod engine;
+mod error;
+mod event;
+pub mod lifecycle;
+mod machine;
+mod state;
+
+pub use completion::Completion;
+pub use configuration::{
+    Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, BootLoader, COMMAND_LINE_MAXIMUM, CONSOLE_PORTS_MAXIMUM, CachingMode,
+    ConfigurationError, ConsoleDevice, DirectoryShare, DirectorySharingDevice, DiskImage, DiskImageFormat, EntropyDevice,
+    FileHandleNetworkAttachment, GIB, GenericPlatform, LinuxBootLoader, MIB, MTU_MINIMUM, MacAddress, MachineIdentifier,
+    MemoryBalloonDevice, NatNetworkAttachment, NetworkAttachment, NetworkDevice, ParseMacAddressError, Platform, Problem, SECTOR_SIZE,
+    SerialAttachment, SerialPort, SharedDirectory, SocketDevice, StorageAttachment, StorageDevice, SynchronizationMode, TAG_MAXIMUM,
+    Uart16550, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioConsoleSerialPort, VirtioFileSystemDevice,
+    VirtioNetworkDevice, VirtualMachineConfiguration,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventStream};
+pub use machine::{StartOptions, VirtualMachine};
+pub use state::State;

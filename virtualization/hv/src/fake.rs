@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use vmm_sys_util::eventfd::EFD_NONBLOCK;
-
 use crate::hypervisor::*;
-use crate::{Error, EventFd, GuestMemory, Result};
+use crate::{Error, Event, GuestMemory, Result};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,13 +71,13 @@ impl Hypervisor for FakeHypervisor {
 #[derive(Debug, Default)]
 pub struct FakeVm {
     hypervisor: FakeHypervisor,
-    doorbells: Mutex<BTreeMap<u64, EventFd>>,
+    doorbells: Mutex<BTreeMap<u64, Event>>,
 }
 
 impl FakeVm {
     /// Rings the doorbell at this address, as the guest would; `false` where there is none.
     pub fn ring(&self, address: u64) -> bool {
-        lock(&self.doorbells).get(&address).is_some_and(|event| event.write(1).is_ok())
+        lock(&self.doorbells).get(&address).inspect(|event| event.signal()).is_some()
     }
 }
 
@@ -100,20 +98,19 @@ impl Interrupts for FakeVm {
 }
 
 impl Doorbells for FakeVm {
-    fn attach(&self, address: u64, event: &EventFd) -> Result<()> {
-        let ours = event.try_clone().map_err(|source| Error::Refused { attempt: "duplicate an event", source })?;
-        lock(&self.doorbells).insert(address, ours);
+    fn attach(&self, address: u64, event: &Event) -> Result<()> {
+        lock(&self.doorbells).insert(address, event.clone());
         Ok(())
     }
 
-    fn detach(&self, address: u64, _event: &EventFd) -> Result<()> {
+    fn detach(&self, address: u64, _event: &Event) -> Result<()> {
         lock(&self.doorbells).remove(&address);
         Ok(())
     }
 }
 
-fn event() -> Result<EventFd> {
-    EventFd::new(EFD_NONBLOCK).map_err(|source| Error::Refused { attempt: "make an event", source })
+fn event() -> Result<Event> {
+    Event::new().map_err(|source| Error::Refused { attempt: "make an event", source })
 }
 
 #[derive(Debug)]

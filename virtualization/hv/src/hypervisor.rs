@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{EventFd, GuestMemory, Result};
+use crate::{Event, GuestMemory, Result};
 
 /// A way to make virtual machines.
 pub trait Hypervisor: fmt::Debug + Send + Sync {
@@ -55,23 +55,23 @@ pub trait Interrupts: fmt::Debug + Send + Sync {
     fn message(&self) -> Result<Arc<dyn MessageInterrupt>>;
 }
 
-/// An interrupt: whoever writes to the event interrupts the guest.
+/// An interrupt: whoever signals the event interrupts the guest.
 #[derive(Debug, Clone)]
-pub struct Interrupt(Arc<EventFd>);
+pub struct Interrupt(Event);
 
 impl Interrupt {
     /// The interrupt behind this event.
-    pub fn new(event: EventFd) -> Self {
-        Self(Arc::new(event))
+    pub fn new(event: Event) -> Self {
+        Self(event)
     }
 
     /// Interrupts the guest.
-    pub fn trigger(&self) -> std::io::Result<()> {
-        self.0.write(1)
+    pub fn trigger(&self) {
+        self.0.signal();
     }
 
     /// The event, to be handed to another process or to the kernel.
-    pub fn event(&self) -> &EventFd {
+    pub fn event(&self) -> &Event {
         &self.0
     }
 }
@@ -97,10 +97,10 @@ pub trait MessageInterrupt: fmt::Debug + Send + Sync {
 /// How the guest calls devices without anyone waiting: writes to an address that become events.
 pub trait Doorbells: fmt::Debug + Send + Sync {
     /// From now on a write of two bytes to this address signals the event instead of leaving the guest.
-    fn attach(&self, address: u64, event: &EventFd) -> Result<()>;
+    fn attach(&self, address: u64, event: &Event) -> Result<()>;
 
     /// No longer.
-    fn detach(&self, address: u64, event: &EventFd) -> Result<()>;
+    fn detach(&self, address: u64, event: &Event) -> Result<()>;
 }
 
 /// What is outside memory: devices, by address. Called on the vCPU's thread. Where nobody is, reads give all ones and writes are lost.

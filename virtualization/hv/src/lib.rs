@@ -8,6 +8,7 @@
 //! No device and no configuration is known here.
 
 mod error;
+mod event;
 mod hypervisor;
 mod memory;
 
@@ -17,9 +18,9 @@ pub mod fake;
 pub mod kvm;
 
 pub use error::{Error, Result};
+pub use event::Event;
 pub use hypervisor::{
     Bus, Doorbells, Entry, Exit, Hypervisor, Interrupt, Interrupts, Kicker, MessageInterrupt, MsiMessage, Topology, Vcpu, Vm,
 };
 pub use memory::{GuestMemory, Region, allocate};
 pub use vm_memory;
-pub use vmm_sys_util::eventfd::EventFd;

@@ -1,0 +1,283 @@
+//! The 16550 UART (National Semiconductor PC16550D), and how characters reach the host.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hv::{Event, Interrupt};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use vm_superio::serial::SerialEvents;
+use vm_superio::{Serial, Trigger};
+
+use crate::{EventLoop, Handler, Interest, Registration, Watches};
+
+/// How long a guest waits for someone who does not read, before what it writes is lost.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Where characters go: a file, pipe, terminal or socket, which may stop taking them.
+#[derive(Debug)]
+pub struct Output {
+    file: Option<Arc<File>>,
+    /// Nobody reads: what comes is lost until somebody does.
+    loses: bool,
+}
+
+impl Output {
+    /// To this file; to nowhere without.
+    pub fn new(file: Option<Arc<File>>) -> Self {
+        Self { file, loses: false }
+    }
+
+    fn is_writable(&mut self, file: &File) -> bool {
+        let patience = if self.loses { Duration::ZERO } else { PATIENCE };
+        let patience = Timespec::try_from(patience).ok();
+        let mut descriptors = [PollFd::new(file, PollFlags::OUT)];
+        let ready = matches!(rustix::event::poll(&mut descriptors, patience.as_ref()), Ok(1..));
+        self.loses = !ready || descriptors[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
+        !self.loses
+    }
+}
+
+impl Write for Output {
+    /// Takes everything; what cannot be written is lost.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if let Some(file) = self.file.clone() {
+            // A pipe that can be written takes at least this much at once (PIPE_BUF).
+            for part in data.chunks(4096) {
+                if self.is_writable(&file) {
+                    let _ = (&*file).write_all(part);
+                }
+            }
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Line(Interrupt);
+
+impl Trigger for Line {
+    type E = std::convert::Infallible;
+
+    fn trigger(&self) -> Result<(), Self::E> {
+        self.0.trigger();
+        Ok(())
+    }
+}
+
+/// Tells the reader that the guest has taken everything.
+struct Emptied(Event);
+
+impl SerialEvents for Emptied {
+    fn buffer_read(&self) {}
+    fn out_byte(&self) {}
+    fn tx_lost_byte(&self) {}
+
+    fn in_buffer_empty(&self) {
+        self.0.signal();
+    }
+}
+
+type Registers = Serial<Line, Emptied, Output>;
+
+/// The UART.
+pub struct Uart {
+    registers: Arc<Mutex<Registers>>,
+    _reader: Option<Registration>,
+}
+
+fn lock(registers: &Mutex<Registers>) -> MutexGuard<'_, Registers> {
+    registers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Uart {
+    /// A UART with this interrupt; what `input` gives is read on the loop.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub fn new(interrupt: Interrupt, input: Option<Arc<File>>, output: Output, events: &EventLoop) -> io::Result<Self> {
+        let emptied = Event::new()?;
+        let registers = Serial::with_events(Line(interrupt), Emptied(emptied.clone()), output);
+        let registers = Arc::new(Mutex::new(registers));
+        let reader = input.map(|file| {
+            let reader = Reader { file, emptied, registers: Arc::clone(&registers), is_watched: true };
+            events.add(reader, |reader, watches| reader.begin(watches))
+        });
+        Ok(Self { registers, _reader: reader.transpose()? })
+    }
+
+    /// A read of one of its eight ports.
+    pub fn read(&self, port: u8, data: &mut [u8]) {
+        if let [byte] = data {
+            *byte = lock(&self.registers).read(port);
+        }
+    }
+
+    /// A write to one of its eight ports.
+    pub fn write(&self, port: u8, data: &[u8]) {
+        if let [byte] = data {
+            // Nothing can fail: the interrupt cannot, and the output takes everything.
+            let _ = lock(&self.registers).write(port, *byte);
+        }
+    }
+}
+
+impl std::fmt::Debug for Uart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Uart")
+    }
+}
+
+/// Reads characters for the guest when it has room for them.
+struct Reader {
+    file: Arc<File>,
+    emptied: Event,
+    registers: Arc<Mutex<Registers>>,
+    is_watched: bool,
+}
+
+impl Reader {
+    const INPUT: u32 = 0;
+    const EMPTIED: u32 = 1;
+
+    fn begin(&mut self, watches: &mut Watches) -> io::Result<()> {
+        watches.add(Self::EMPTIED, &self.emptied, Interest::Read)?;
+        match watches.add(Self::INPUT, &self.file, Interest::Read) {
+            // A file is always ready.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+                self.is_watched = false;
+                self.emptied.signal();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn read(&mut self, watches: &mut Watches) {
+        let mut registers = lock(&self.registers);
+        let mut bytes = [0; 64];
+        let room = registers.fifo_capacity().min(bytes.len());
+        if room == 0 {
+            // Until the guest has taken what it has.
+            drop(registers);
+            if std::mem::take(&mut self.is_watched) {
+                watches.remove(Self::INPUT);
+            }
+            return;
+        }
+        match rustix::io::read(&self.file, &mut bytes[..room]) {
+            Ok(0) => {
+                watches.remove(Self::INPUT);
+                watches.remove(Self::EMPTIED);
+            }
+            Ok(count) => {
+                // It takes no more than it has room for, and that was looked at.
+                let _ = registers.enqueue_raw_bytes(&bytes[..count]);
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the serial port's input cannot be read any longer");
+                watches.remove(Self::INPUT);
+                watches.remove(Self::EMPTIED);
+            }
+        }
+    }
+}
+
+impl Handler for Reader {
+    fn ready(&mut self, token: u32, watches: &mut Watches) {
+        if token == Self::EMPTIED {
+            self.emptied.take();
+            if !self.is_watched {
+                // A file cannot be watched, and is read each time that there is room.
+                self.is_watched = watches.add(Self::INPUT, &self.file, Interest::Read).is_ok();
+                if !self.is_watched {
+                    self.read(watches);
+                }
+            }
+        } else {
+            self.read(watches);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+    use std::os::fd::OwnedFd;
+
+    use hv::Interrupts;
+    use hv::fake::FakeVm;
+
+    use super::*;
+
+    fn uart(input: Option<Arc<File>>, output: Option<Arc<File>>, events: &EventLoop) -> Uart {
+        Uart::new(FakeVm::default().line(4).unwrap(), input, Output::new(output), events).unwrap()
+    }
+
+    fn file(descriptor: OwnedFd) -> Arc<File> {
+        Arc::new(descriptor.into())
+    }
+
+    /// What the guest reads, waiting for each character.
+    fn guest_reads(uart: &Uart, count: usize) -> Vec<u8> {
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        let mut read = Vec::new();
+        while read.len() < count {
+            let mut status = [0];
+            uart.read(5, &mut status);
+            if status[0] & 1 != 0 {
+                let mut byte = [0];
+                uart.read(0, &mut byte);
+                read.extend(byte);
+            } else {
+                assert!(std::time::Instant::now() < until, "only {} characters arrived", read.len());
+                std::thread::yield_now();
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn more_than_its_buffer_arrives_in_order() {
+        let events = EventLoop::new("test").unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let uart = uart(Some(file(reader)), None, &events);
+        let sent: Vec<u8> = (0..1000_u32).map(|index| index as u8).collect();
+        File::from(writer).write_all(&sent).unwrap();
+        assert_eq!(guest_reads(&uart, sent.len()), sent);
+    }
+
+    #[test]
+    fn a_file_is_read_too() {
+        let events = EventLoop::new("test").unwrap();
+        let mut input = tempfile::tempfile().unwrap();
+        let sent = [b'x'; 300];
+        input.write_all(&sent).unwrap();
+        input.rewind().unwrap();
+        let uart = uart(Some(Arc::new(input)), None, &events);
+        assert_eq!(guest_reads(&uart, sent.len()), sent);
+    }
+
+    #[test]
+    fn what_nobody_reads_is_lost_and_what_somebody_reads_is_not() {
+        let events = EventLoop::new("test").unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let uart = uart(None, Some(file(writer)), &events);
+        // More than a pipe holds: this ends although nobody reads.
+        for _ in 0..70_000 {
+            uart.write(0, b"x");
+        }
+        let mut reader = File::from(reader);
+        let mut held = vec![0; 65_536];
+        reader.read_exact(&mut held).unwrap();
+        uart.write(0, b"!");
+        let mut last = [0];
+        reader.read_exact(&mut last).unwrap();
+        assert_eq!(&last, b"!");
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs a machine from flags: for tests, benchmarks, and whoever wants to see how it is done.
+//!
+//! ```console
+//! $ cargo run -p virtualization --example vmrun -- --kernel /boot/vmlinuz --initrd initrd.gz --command-line console=ttyS0
+//! ```
+//!
+//! The serial port is on standard input and output. It exits with 0 when the guest has powered off, with 1 when something failed.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use virtualization::{Event, LinuxBootLoader, MIB, SerialAttachment, Uart16550, VirtualMachine, VirtualMachineConfiguration};
+
+/// Run a virtual machine
+#[derive(Parser)]
+#[command(name = "vmrun")]
+struct Arguments {
+    /// The kernel: a bzImage or an ELF file
+    #[arg(long)]
+    kernel: PathBuf,
+    /// The initial RAM disk
+    #[arg(long)]
+    initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(long, default_value = "console=ttyS0")]
+    command_line: String,
+    /// vCPUs
+    #[arg(long, default_value_t = 1)]
+    cpus: usize,
+    /// Memory in MiB
+    #[arg(long, default_value_t = 512)]
+    memory: u64,
+    /// End when the guest reboots
+    #[arg(long)]
+    no_reboot: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vmrun: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfiguration> {
+    let mut loader = LinuxBootLoader::new(&arguments.kernel).command_line(&arguments.command_line);
+    if let Some(initrd) = &arguments.initrd {
+        loader = loader.initial_ramdisk(initrd);
+    }
+    let input = std::io::stdin().as_fd().try_clone_to_owned().context("Could not take standard input")?;
+    let output = std::io::stdout().as_fd().try_clone_to_owned().context("Could not take standard output")?;
+
+    let mut configuration = VirtualMachineConfiguration::new();
+    configuration.cpu_count = arguments.cpus;
+    configuration.memory_size = arguments.memory.saturating_mul(MIB);
+    configuration.boot_loader = Some(loader.into());
+    configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
+    Ok(configuration)
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let machine = VirtualMachine::new(configuration(arguments)?)?;
+    let events = machine.events();
+    machine.start().wait()?;
+    for event in events {
+        let said = match event {
+            Event::GuestStopped => {
+                return say("the guest powered off");
+            }
+            Event::StoppedWithError(error) => anyhow::bail!("The machine stopped: {error}"),
+            Event::GuestRebooted if arguments.no_reboot => {
+                return say("the guest rebooted");
+            }
+            Event::GuestRebooted => "the guest rebooted",
+            Event::GuestPanicked => "the guest panicked",
+            _ => continue,
+        };
+        say(said)?;
+    }
+    Ok(())
+}
+
+fn say(what: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "vmrun: {what}").context("Could not write to standard error")
+}

@@ -1,0 +1,115 @@
+//! A running guest's computer: memory, vCPUs, devices.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use boot::{Begin, Linux, acpi, layout};
+use devices::EventLoop;
+use devices::serial::{Output, Uart};
+use hv::{Entry, Interrupt, Topology};
+
+use super::bus::MachineBus;
+use super::control::Message;
+use super::vcpu::Vcpus;
+use crate::configuration::{BootLoader, LinuxBootLoader, SerialPort, VirtualMachineConfiguration};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The computer. The order of the fields is the order of their end: vCPUs before what they call.
+pub struct Board {
+    /// Its number, different from that of every other board of the machine.
+    pub number: u64,
+    vcpus: Vcpus,
+    button: Interrupt,
+    events: EventLoop,
+    _vm: Arc<dyn hv::Vm>,
+}
+
+fn host(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::because(ErrorKind::Host, attempt, error)
+}
+
+fn below(error: hv::Error) -> Error {
+    Error::because(ErrorKind::Host, "The host does not give the machine what it needs", error)
+}
+
+impl Board {
+    /// Builds the computer and loads the guest; nothing runs yet.
+    pub fn new(
+        number: u64,
+        configuration: &VirtualMachineConfiguration,
+        hypervisor: &dyn hv::Hypervisor,
+        control: Sender<Message>,
+    ) -> Result<Self> {
+        let count = u8::try_from(configuration.cpu_count).unwrap_or(u8::MAX);
+        if usize::from(count) > hypervisor.maximum_vcpus() {
+            let most = hypervisor.maximum_vcpus();
+            return Err(Error::new(ErrorKind::Host, format!("The host's hypervisor allows {most} vCPUs, and the machine has {count}")));
+        }
+        let memory = hv::allocate(&layout::memory(configuration.memory_size)).map_err(below)?;
+        let vm = hypervisor.create_vm(&memory).map_err(below)?;
+
+        let uart = configuration.serial_ports.iter().find_map(|port| match port {
+            SerialPort::Uart16550(uart) => Some(uart),
+            SerialPort::VirtioConsole(_) => None,
+        });
+        acpi::write(acpi::Hardware { processors: count, uart: uart.is_some() }, &memory).map_err(boot_error)?;
+        let begin = match &configuration.boot_loader {
+            Some(BootLoader::Linux(loader)) => load_linux(loader, &memory)?,
+            None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
+        };
+
+        let events = EventLoop::new("vm-events").map_err(host("Could not start the machine's event loop"))?;
+        let uart = uart.map(|uart| {
+            let line = vm.line(layout::UART_INPUT).map_err(below)?;
+            let output = Output::new(uart.attachment.output.clone());
+            Uart::new(line, uart.attachment.input.clone(), output, &events).map_err(host("Could not set up the serial port"))
+        });
+        let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()? });
+
+        let mut vcpus = Vec::new();
+        for index in 0..count {
+            vcpus.push(vm.create_vcpu(Topology { index, count }).map_err(below)?);
+        }
+        if let Some(first) = vcpus.first_mut() {
+            let Begin { instruction, parameters, page_table, segments } = begin;
+            first.enter_at(&Entry { instruction, parameters, page_table, segments }).map_err(below)?;
+        }
+        let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
+        let vcpus = Vcpus::new(vcpus, &bus).map_err(host("Could not start the machine's vCPUs"))?;
+        Ok(Self { number, vcpus, button, events, _vm: vm })
+    }
+
+    /// Lets the guest run.
+    pub fn resume(&self) {
+        self.events.resume();
+        self.vcpus.resume();
+    }
+
+    /// Makes vCPUs and devices stand still.
+    pub fn pause(&self) {
+        self.vcpus.pause();
+        self.events.pause();
+    }
+
+    /// Presses the power button.
+    pub fn press_power_button(&self) {
+        self.button.trigger();
+    }
+}
+
+fn load_linux(loader: &LinuxBootLoader, memory: &hv::GuestMemory) -> Result<Begin> {
+    let open = |what: &str, path: &std::path::Path| {
+        File::open(path).map_err(|error| Error::because(ErrorKind::Host, format!("Could not open the {what} {}", path.display()), error))
+    };
+    let mut kernel = open("kernel", &loader.kernel)?;
+    let mut initrd = loader.initial_ramdisk.as_deref().map(|path| open("initial RAM disk", path)).transpose()?;
+    let linux = Linux { initrd: initrd.as_mut(), command_line: &loader.command_line };
+    linux.load(&mut kernel, memory).map_err(|error| {
+        Error::because(ErrorKind::InvalidConfiguration, format!("Could not load the kernel {}", loader.kernel.display()), error)
+    })
+}
+
+fn boot_error(error: boot::Error) -> Error {
+    Error::because(ErrorKind::Internal, "Could not describe the computer to the guest", error)
+}

@@ -1,0 +1,246 @@
+//! The control thread: the only one that changes a machine.
+
+use std::fmt;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use hv::Hypervisor;
+
+use super::board::Board;
+use super::bus::GuestAction;
+use crate::completion::{Completer, Completion};
+use crate::configuration::VirtualMachineConfiguration;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventStream, Events};
+use crate::lifecycle::{Lifecycle, Observation, Operation};
+use crate::state::State;
+
+/// What reaches the control thread.
+pub enum Message {
+    /// Somebody asks for something.
+    Ask(Operation, Completer<()>),
+    /// The guest did something to the machine.
+    Guest {
+        /// Which board it ran on.
+        board: u64,
+        /// What it did.
+        action: GuestAction,
+    },
+    /// A vCPU cannot go on.
+    Failed {
+        /// Which board it is of.
+        board: u64,
+        /// Why.
+        why: String,
+    },
+    /// Nobody holds the machine any longer.
+    End,
+}
+
+/// What others may know of the machine.
+struct Published {
+    state: Mutex<State>,
+    events: Events,
+}
+
+impl Published {
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the state is this one now, if it is another one.
+    fn set_state(&self, state: State) {
+        let mut known = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *known, state) != state {
+            drop(known);
+            self.events.send(&Event::StateChanged(state));
+        }
+    }
+}
+
+/// The machine, as its handles hold it.
+pub struct Control {
+    published: Arc<Published>,
+    messages: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// A machine and its thread.
+    pub fn new(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn Hypervisor>) -> Result<Self> {
+        let published = Arc::new(Published { state: Mutex::new(State::Stopped), events: Events::default() });
+        let (messages, inbox) = channel();
+        let machine = Machine {
+            configuration,
+            hypervisor,
+            published: Arc::clone(&published),
+            messages: messages.clone(),
+            life: Lifecycle::default(),
+            board: None,
+            boards: 0,
+        };
+        let thread = std::thread::Builder::new().name("vm-control".to_owned()).spawn(move || machine.run(&inbox));
+        let thread = thread.map_err(|error| Error::because(ErrorKind::Host, "Could not start the machine's control thread", error))?;
+        Ok(Self { published, messages, thread: Some(thread) })
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.published.state()
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> EventStream {
+        self.published.events.subscribe()
+    }
+
+    /// Asks for an operation.
+    pub fn ask(&self, operation: Operation) -> Completion<()> {
+        let (completer, completion) = Completion::new();
+        // What is not received is dropped, and so cancelled.
+        let _ = self.messages.send(Message::Ask(operation, completer));
+        completion
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::End);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Control({})", self.state())
+    }
+}
+
+/// The machine, as its thread has it.
+struct Machine {
+    configuration: VirtualMachineConfiguration,
+    hypervisor: Arc<dyn Hypervisor>,
+    published: Arc<Published>,
+    messages: Sender<Message>,
+    life: Lifecycle,
+    board: Option<Board>,
+    boards: u64,
+}
+
+impl Machine {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        for message in inbox {
+            match message {
+                Message::Ask(operation, completer) => {
+                    let result = self.carry_out(operation);
+                    completer.end(result);
+                }
+                Message::Guest { board, action } if self.is_current(board) => self.guest_did(action),
+                Message::Failed { board, why } if self.is_current(board) => self.fail(Error::new(ErrorKind::Internal, why)),
+                // From a board that is gone.
+                Message::Guest { .. } | Message::Failed { .. } => {}
+                Message::End => return,
+            }
+        }
+    }
+
+    fn is_current(&self, number: u64) -> bool {
+        self.board.as_ref().is_some_and(|board| board.number == number)
+    }
+
+    fn publish(&self) {
+        self.published.set_state(self.life.state());
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<()> {
+        if !self.life.begin(operation) {
+            let (state, done) = (self.life.state(), operation.participle());
+            return Err(Error::new(ErrorKind::InvalidState, format!("A machine that is {state} cannot be {done}")));
+        }
+        self.publish();
+        let result = self.perform(operation);
+        self.life.finish(result.is_ok());
+        if self.life.state() == State::Error {
+            self.board = None;
+        }
+        self.publish();
+        result
+    }
+
+    fn perform(&mut self, operation: Operation) -> Result<()> {
+        match (operation, &self.board) {
+            (Operation::Start, _) => {
+                let board = self.build()?;
+                self.board.insert(board).resume();
+                Ok(())
+            }
+            (Operation::RequestStop, Some(board)) => {
+                board.press_power_button();
+                Ok(())
+            }
+            (Operation::Stop, _) => {
+                self.board = None;
+                Ok(())
+            }
+            (Operation::Pause, Some(board)) => {
+                board.pause();
+                Ok(())
+            }
+            (Operation::Resume, Some(board)) => {
+                board.resume();
+                Ok(())
+            }
+            (Operation::Save | Operation::Restore, _) => {
+                Err(Error::new(ErrorKind::NotSupported, "The KVM engine cannot save and restore machines yet"))
+            }
+            (Operation::RequestStop | Operation::Pause | Operation::Resume, None) => {
+                Err(Error::new(ErrorKind::Internal, "The machine runs and has no computer"))
+            }
+        }
+    }
+
+    fn build(&mut self) -> Result<Board> {
+        self.boards += 1;
+        Board::new(self.boards, &self.configuration, &*self.hypervisor, self.messages.clone())
+    }
+
+    fn guest_did(&mut self, action: GuestAction) {
+        match action {
+            GuestAction::PowerOff => {
+                self.board = None;
+                if self.life.observe(Observation::GuestStopped) {
+                    self.publish();
+                    self.published.events.send(&Event::GuestStopped);
+                }
+            }
+            GuestAction::Reset => self.reboot(),
+            GuestAction::Panic => self.published.events.send(&Event::GuestPanicked),
+        }
+    }
+
+    /// Builds the computer anew, as it was when it started.
+    fn reboot(&mut self) {
+        self.board = None;
+        match self.build() {
+            Ok(board) => {
+                if self.life.state() == State::Running {
+                    board.resume();
+                }
+                self.board = Some(board);
+                self.published.events.send(&Event::GuestRebooted);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.board = None;
+        if self.life.observe(Observation::Failed) {
+            self.publish();
+            self.published.events.send(&Event::StoppedWithError(Arc::new(error)));
+        }
+    }
+}

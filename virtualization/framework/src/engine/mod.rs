@@ -1,0 +1,43 @@
+//! The engine: makes machines of configurations, on a hypervisor.
+//!
+//! One *control* thread per machine owns everything ([`control`]); what was asked and what happened reach it as messages, in order. A
+//! running guest ([`board`]) is a set of vCPU threads ([`vcpu`]), which call devices through the [`bus`], and an event loop for what
+//! devices wait for. A guest's reboot builds the board anew: nothing of the old one is left that could be forgotten to be reset.
+
+mod board;
+mod bus;
+mod control;
+mod vcpu;
+
+use std::sync::Arc;
+
+pub(crate) use control::Control;
+
+use crate::configuration::{SerialPort, VirtualMachineConfiguration};
+use crate::error::{Error, ErrorKind, Result};
+
+/// This computer's hypervisor.
+pub(crate) fn hypervisor() -> Result<Arc<dyn hv::Hypervisor>> {
+    let kvm = hv::kvm::Kvm::open().map_err(|error| Error::because(ErrorKind::Host, "This computer cannot run virtual machines", error))?;
+    Ok(Arc::new(kvm))
+}
+
+/// Refuses what this engine does not have, so that nothing in a configuration is ever left out in silence.
+pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> Result<()> {
+    let virtio_console = configuration.serial_ports.iter().any(|port| matches!(port, SerialPort::VirtioConsole(_)));
+    let missing = [
+        ("storage_devices", !configuration.storage_devices.is_empty()),
+        ("network_devices", !configuration.network_devices.is_empty()),
+        ("serial_ports with a virtio console", virtio_console),
+        ("console_devices", !configuration.console_devices.is_empty()),
+        ("entropy_devices", !configuration.entropy_devices.is_empty()),
+        ("memory_balloon_devices", !configuration.memory_balloon_devices.is_empty()),
+        ("socket_devices", !configuration.socket_devices.is_empty()),
+        ("directory_sharing_devices", !configuration.directory_sharing_devices.is_empty()),
+    ];
+    let missing: Vec<&str> = missing.into_iter().filter_map(|(what, is_wanted)| is_wanted.then_some(what)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotSupported, format!("The KVM engine does not have these yet: {}", missing.join(", "))))
+}

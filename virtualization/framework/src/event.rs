@@ -1,0 +1,178 @@
+//! What happens to a machine, as a stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+
+use crate::{Error, State};
+
+/// What happened. Apple: `VZVirtualMachineDelegate`, and observing `state`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The machine is in another state.
+    StateChanged(State),
+    /// The guest powered off.
+    GuestStopped,
+    /// The machine cannot go on, and why.
+    StoppedWithError(Arc<Error>),
+    /// The guest began anew; the machine stays [`State::Running`].
+    GuestRebooted,
+    /// The guest's kernel said that it panicked. What it does next is up to it.
+    GuestPanicked,
+}
+
+/// Events that a reader may leave unread before the oldest are lost.
+const HELD: usize = 256;
+
+#[derive(Default)]
+struct Held {
+    events: VecDeque<Event>,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Held)) {
+        let mut held = self.lock();
+        change(&mut held);
+        let waker = held.waker.take();
+        drop(held);
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Events from when it was made on: a [`Stream`] for any executor, and an iterator that waits. It ends with the machine.
+pub struct EventStream {
+    queue: Arc<Queue>,
+}
+
+impl Stream for EventStream {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut held = self.queue.lock();
+        if let Some(event) = held.events.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if held.ended {
+            return Poll::Ready(None);
+        }
+        held.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Iterator for EventStream {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let mut held = self.queue.lock();
+        loop {
+            if let Some(event) = held.events.pop_front() {
+                return Some(event);
+            }
+            if held.ended {
+                return None;
+            }
+            held = self.queue.changed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventStream")
+    }
+}
+
+/// Where events come from.
+#[derive(Default)]
+pub(crate) struct Events {
+    queues: Mutex<Vec<Weak<Queue>>>,
+}
+
+impl Events {
+    pub fn subscribe(&self) -> EventStream {
+        let queue = Arc::new(Queue::default());
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&queue));
+        EventStream { queue }
+    }
+
+    pub fn send(&self, event: &Event) {
+        self.each(|queue| {
+            queue.change(|held| {
+                if held.events.len() == HELD {
+                    held.events.pop_front();
+                }
+                held.events.push_back(event.clone());
+            });
+        });
+    }
+
+    fn each(&self, mut visit: impl FnMut(&Queue)) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| queue.upgrade().inspect(|queue| visit(queue)).is_some());
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.each(|queue| queue.change(|held| held.ended = true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[test]
+    fn every_reader_gets_every_event_until_the_end() {
+        let events = Events::default();
+        let (first, second) = (events.subscribe(), events.subscribe());
+        events.send(&Event::GuestStopped);
+        let late = events.subscribe();
+        events.send(&Event::GuestPanicked);
+        drop(events);
+        assert!(matches!(first.collect_now()[..], [Event::GuestStopped, Event::GuestPanicked]));
+        assert!(matches!(late.collect_now()[..], [Event::GuestPanicked]));
+        let read: Vec<Event> = futures::executor::block_on(StreamExt::collect(second));
+        assert!(matches!(read[..], [Event::GuestStopped, Event::GuestPanicked]));
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_loses_the_oldest() {
+        let events = Events::default();
+        let reader = events.subscribe();
+        (0..HELD).for_each(|_| events.send(&Event::GuestRebooted));
+        events.send(&Event::GuestStopped);
+        drop(events);
+        let read = reader.collect_now();
+        assert_eq!(read.len(), HELD);
+        assert!(matches!(read.last(), Some(Event::GuestStopped)));
+    }
+
+    impl EventStream {
+        fn collect_now(self) -> Vec<Event> {
+            Iterator::collect(self)
+        }
+    }
+}
