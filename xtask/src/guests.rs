@@ -3,11 +3,11 @@
 //!
 //! They are kept in `$VIVARIUM_GUESTS` or `~/.cache/vivarium-guests`; `guests.json` there says what each one is and how to start it.
 
-mod apt;
+pub mod apt;
 mod boot;
 mod images;
-mod initrd;
-mod kernel;
+pub mod initrd;
+pub mod kernel;
 mod manifest;
 mod table;
 
@@ -169,7 +169,8 @@ fn build(cache: &Path, guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a folder, if it is there.
+pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("Could not remove {}", path.display()))

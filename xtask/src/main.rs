@@ -1,4 +1,4 @@
-//! Tasks of this repository: setup, check, test, demo, guests, codegen, fuzz, bench.
+//! Tasks of this repository: setup, check, test, demo, guests, nested, codegen, fuzz, bench.
 
 mod bench;
 mod check;
@@ -7,6 +7,7 @@ mod demo;
 mod fuzz;
 mod guests;
 mod monitor;
+mod nested;
 mod process;
 mod serial;
 mod setup;
@@ -52,6 +53,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run a program where there is KVM: in a Linux that QEMU emulates
+    Nested(nested::Options),
     /// Assemble the test guests from Debian's kernels and busybox
     Guests(guests::Options),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Codegen { target, check } => codegen::run(&target, check),
+        Task::Nested(options) => nested::run(&options),
         Task::Guests(options) => guests::run(&options),
     };
     match outcome {

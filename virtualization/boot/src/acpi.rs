@@ -1,7 +1,8 @@
 //! The ACPI tables (ACPI 6.5) of a computer with the hardware-reduced profile: no legacy timers, no fixed events.
 
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Method, Name, Notify, ONE, Package, Path, ResourceTemplate, ZERO,
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name, Notify, ONE, Package, Path,
+    ResourceTemplate, ZERO,
 };
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace as Space, GAS};
@@ -110,6 +111,7 @@ fn described(hardware: Hardware) -> Sdt {
     let mut add = |object: &dyn Aml| table.append_slice(&bytes(object));
     add(&Name::new(Path::new("_S5_"), &Package::new(vec![&layout::SLEEP_TYPE_OFF])));
     add(&bus());
+    add(&configuration_registers());
     add(&button());
     add(&button_event());
     add(&panic());
@@ -158,12 +160,23 @@ fn bus() -> Finished {
     )
 }
 
+/// Says whose the addresses of configuration space are; without that Linux does not use them.
+fn configuration_registers() -> Finished {
+    // The layout's addresses are below 4 GiB.
+    let (start, size) = (layout::PCI_CONFIGURATION as u32, layout::PCI_CONFIGURATION_SIZE as u32);
+    device(
+        "_SB_.MCRS",
+        vec![
+            &Name::new(Path::new("_HID"), &EISAName::new("PNP0C02")),
+            &Name::new(Path::new("_UID"), &ZERO),
+            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&Memory32Fixed::new(true, start, size)])),
+        ],
+    )
+}
+
 /// The power button.
 fn button() -> Finished {
-    device(
-        "_SB_.PWRB",
-        vec![&Name::new(Path::new("_HID"), &EISAName::new("PNP0C0C")), &Name::new(Path::new("_UID"), &ZERO)],
-    )
+    device("_SB_.PWRB", vec![&Name::new(Path::new("_HID"), &EISAName::new("PNP0C0C")), &Name::new(Path::new("_UID"), &ZERO)])
 }
 
 /// The generic event device (ACPI 6.5, 5.6.9), whose interrupt is that of the power button.
@@ -173,10 +186,7 @@ fn button_event() -> Finished {
         vec![
             &Name::new(Path::new("_HID"), &"ACPI0013"),
             &Name::new(Path::new("_UID"), &ZERO),
-            &Name::new(
-                Path::new("_CRS"),
-                &ResourceTemplate::new(vec![&Interrupt::new(true, true, false, false, layout::BUTTON_INPUT)]),
-            ),
+            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&Interrupt::new(true, true, false, false, layout::BUTTON_INPUT)])),
             // 0x80: the button was pressed (ACPI 6.5, table 5.173).
             &Method::new(Path::new("_EVT"), 1, true, vec![&Notify::new(&Path::new("\\_SB_.PWRB"), &0x80_u8)]),
         ],

@@ -70,11 +70,7 @@ impl KernelImage {
         Ok(Self { entry, needs, initrd_end: INITRD_MAXIMUM + 1, header: None })
     }
 
-    fn load_bz_image<F: Read + Seek + ReadVolatile>(
-        file: &mut F,
-        header: setup_header,
-        memory: &impl GuestMemoryBackend,
-    ) -> Result<Self> {
+    fn load_bz_image<F: Read + Seek + ReadVolatile>(file: &mut F, header: setup_header, memory: &impl GuestMemoryBackend) -> Result<Self> {
         if header.version < PROTOCOL_MINIMUM || header.xloadflags & HAS_64_BIT_ENTRY == 0 {
             return Err(Error::OtherArchitecture);
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0x0_0000_0500  segments, boot parameters (0x7000), page tables (0x9000), command line (0x2_0000)
-//! 0x0_000e_0000  ACPI tables
+//! 0x0_000e_0000  ACPI tables; code at the reset vector (0xf_fff0)
 //! 0x0_0010_0000  memory, up to 3 GiB
 //! 0x0_c000_0000  window for PCI devices
 //! 0x0_e000_0000  PCI configuration space (ECAM) of bus 0
@@ -22,8 +22,10 @@ pub const COMMAND_LINE: u64 = 0x2_0000;
 pub const LOW_MEMORY_END: u64 = 0x9_fc00;
 /// The ACPI tables, the root pointer first.
 pub const ACPI: u64 = 0xe_0000;
-/// Bytes for the ACPI tables.
-pub const ACPI_SIZE: u64 = 0x2_0000;
+/// Bytes for the ACPI tables; the code at the reset vector is after them.
+pub const ACPI_SIZE: u64 = 0x1_0000;
+/// Where the memory ends that the guest leaves to the tables and to that code.
+pub const FIRMWARE_END: u64 = 0x10_0000;
 /// Where memory for kernels begins.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 

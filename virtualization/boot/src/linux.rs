@@ -135,12 +135,7 @@ impl Linux<'_> {
         parameters.e820_entries = u8::try_from(map.len()).unwrap_or(u8::MAX);
         memory.write_obj(parameters, GuestAddress(layout::PARAMETERS))?;
         start::write(memory)?;
-        Ok(Begin {
-            instruction: kernel.entry,
-            parameters: layout::PARAMETERS,
-            page_table: layout::PAGE_TABLE,
-            segments: layout::SEGMENTS,
-        })
+        Ok(Begin { instruction: kernel.entry, parameters: layout::PARAMETERS, page_table: layout::PAGE_TABLE, segments: layout::SEGMENTS })
     }
 }
 
@@ -159,7 +154,7 @@ fn load_initrd(file: &mut File, kernel: &KernelImage, memory: &impl GuestMemoryB
 
 /// What the guest is told about memory.
 fn memory_map(memory: &impl GuestMemoryBackend) -> Vec<(Range<u64>, u32)> {
-    let mut map = vec![(0..layout::LOW_MEMORY_END, USABLE), (layout::ACPI..layout::ACPI + layout::ACPI_SIZE, RESERVED)];
+    let mut map = vec![(0..layout::LOW_MEMORY_END, USABLE), (layout::ACPI..layout::FIRMWARE_END, RESERVED)];
     for region in memory.iter() {
         let (start, end) = (region.start_addr().0, region.start_addr().0.saturating_add(region.len()));
         map.push((start.max(layout::HIGH_MEMORY)..end, USABLE));

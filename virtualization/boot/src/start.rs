@@ -1,4 +1,5 @@
-//! The processor's own tables for its start in 64-bit mode: segments, and pages that map the first 4 GiB as they are.
+//! What a processor finds in memory: tables for its start in 64-bit mode (segments, and pages that map the first 4 GiB as they are), and
+//! code where it would begin in real mode.
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -15,8 +16,16 @@ const PAGE_SIZE: u64 = 4096;
 /// GiB that are mapped.
 const MAPPED: u64 = 4;
 
+/// Where firmware would be entered after a reset, as real mode sees it. Without EFI, Linux resets a hardware-reduced computer by jumping
+/// there.
+const RESET_VECTOR: u64 = 0xf_fff0;
+const PORT: [u8; 2] = layout::RESET_PORT.to_le_bytes();
+/// `mov dx, RESET_PORT; mov al, RESET_VALUE; out dx, al; hlt; jmp $-1`.
+const RESET: [u8; 9] = [0xba, PORT[0], PORT[1], 0xb0, layout::RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd];
+
 /// Writes them where the layout says.
 pub fn write(memory: &impl GuestMemoryBackend) -> Result<(), vm_memory::GuestMemoryError> {
+    memory.write_slice(&RESET, GuestAddress(RESET_VECTOR))?;
     write_all(memory, layout::SEGMENTS, SEGMENTS.into_iter())?;
     let directories = layout::PAGE_TABLE + PAGE_SIZE;
     let pages = directories + PAGE_SIZE;

@@ -134,8 +134,7 @@ pub fn allocate(ranges: &[(u64, u64)]) -> Result<GuestMemory> {
     let refused = |source: rustix::io::Errno| Error::Memory { size, source: source.into() };
     let unfit = |source: &str| Error::Memory { size, source: std::io::Error::other(source.to_owned()) };
 
-    let descriptor =
-        rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(refused)?;
+    let descriptor = rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(refused)?;
     rustix::fs::ftruncate(&descriptor, size).map_err(refused)?;
     // Whoever is given the file must not be able to shrink it below our feet (SIGBUS).
     rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(refused)?;

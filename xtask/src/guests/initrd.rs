@@ -29,13 +29,7 @@ pub fn make(guest: &Guest, tree: &Path, kernel: &Kernel, root: &Path, file: &Pat
     for folder in ["bin", "sbin", "usr/bin", "usr/sbin", "dev", "proc", "sys", "run", "tmp", "mnt", "root", "etc", "var/log"] {
         fs::create_dir_all(root.join(folder))?;
     }
-    let busybox = ["bin/busybox", "usr/bin/busybox"]
-        .into_iter()
-        .map(|path| tree.join(path))
-        .find(|path| path.is_file())
-        .context("The package busybox-static has no busybox")?;
-    fs::copy(&busybox, root.join("bin/busybox"))?;
-    symlink("busybox", root.join("bin/sh"))?;
+    put_busybox(tree, root)?;
     for (path, text, runs) in FILES {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap_or(root))?;
@@ -43,8 +37,23 @@ pub fn make(guest: &Guest, tree: &Path, kernel: &Kernel, root: &Path, file: &Pat
         fs::set_permissions(&path, fs::Permissions::from_mode(if *runs { 0o755 } else { 0o644 }))?;
     }
     fs::write(root.join("etc/vivarium/name"), format!("{}\n", guest.name))?;
-    kernel::stage_modules(kernel, root)?;
+    kernel::stage_modules(kernel, kernel::FOLDERS, kernel::MODULES, root)?;
+    pack(root, file)
+}
 
-    let pack = r#"find . -mindepth 1 | LC_ALL=C sort | cpio --quiet --create --format=newc --owner=0:0 --reproducible | gzip -n > "$0""#;
-    process::quiet(Command::new("bash").args(["-o", "pipefail", "-c", pack]).arg(file).current_dir(root))
+/// Copies busybox from the unpacked packages, as the shell too.
+pub fn put_busybox(tree: &Path, root: &Path) -> Result<()> {
+    let busybox = ["bin/busybox", "usr/bin/busybox"]
+        .into_iter()
+        .map(|path| tree.join(path))
+        .find(|path| path.is_file())
+        .context("The package busybox-static has no busybox")?;
+    fs::copy(&busybox, root.join("bin/busybox"))?;
+    symlink("busybox", root.join("bin/sh")).context("Could not make busybox the shell")
+}
+
+/// Packs a tree into an initial RAM disk, the same for the same tree.
+pub fn pack(root: &Path, file: &Path) -> Result<()> {
+    let script = r#"find . -mindepth 1 | LC_ALL=C sort | cpio --quiet --create --format=newc --owner=0:0 --reproducible | gzip -n > "$0""#;
+    process::quiet(Command::new("bash").args(["-o", "pipefail", "-c", script]).arg(file).current_dir(root))
 }

@@ -67,13 +67,14 @@ pub fn copy_dtb(tree: &Path, name: &str, to: &Path) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Copies the modules to `root/lib/modules/RELEASE` and indexes them there.
-pub fn stage_modules(kernel: &Kernel, root: &Path) -> Result<()> {
+/// Copies modules to `root/lib/modules/RELEASE`, with what they depend on, and indexes them there. They are named as in [`FOLDERS`] and
+/// [`MODULES`].
+pub fn stage_modules(kernel: &Kernel, folders: &[&str], modules: &[&str], root: &Path) -> Result<()> {
     let base = kernel.modules.ancestors().nth(3).context("The folder of modules has no parent")?;
     depmod(base, &kernel.release)?;
     let index = fs::read_to_string(kernel.modules.join("modules.dep")).context("depmod wrote no modules.dep")?;
     let to = root.join("lib/modules").join(&kernel.release);
-    for module in closure(&index) {
+    for module in closure(&index, folders, modules) {
         let target = to.join(module.trim_end_matches(".xz"));
         fs::create_dir_all(target.parent().unwrap_or(&to))?;
         let source = kernel.modules.join(&module);
@@ -97,15 +98,15 @@ fn depmod(base: &Path, release: &str) -> Result<()> {
 }
 
 /// The wanted modules and all that they depend on, as paths in the folder of modules.
-fn closure(index: &str) -> BTreeSet<String> {
+fn closure(index: &str, folders: &[&str], modules: &[&str]) -> BTreeSet<String> {
     let mut depends: HashMap<&str, Vec<&str>> = HashMap::new();
     let mut named: HashMap<String, &str> = HashMap::new();
     for (path, needs) in index.lines().filter_map(|line| line.split_once(':')) {
         depends.insert(path, needs.split_whitespace().collect());
         named.insert(module_name(path), path);
     }
-    let by_folder = depends.keys().copied().filter(|path| FOLDERS.iter().any(|folder| path.contains(&format!("kernel/{folder}"))));
-    let by_name = MODULES.iter().flat_map(|names| names.split(' ')).filter_map(|name| named.get(name).copied());
+    let by_folder = depends.keys().copied().filter(|path| folders.iter().any(|folder| path.contains(&format!("kernel/{folder}"))));
+    let by_name = modules.iter().flat_map(|names| names.split(' ')).filter_map(|name| named.get(name).copied());
     // modules.dep lists indirect dependencies too.
     by_folder.chain(by_name).flat_map(|path| depends[path].iter().copied().chain([path])).map(str::to_owned).collect()
 }
@@ -126,7 +127,7 @@ mod tests {
                      kernel/drivers/usb/storage/usb-storage.ko:\n\
                      kernel/drivers/virtio/virtio.ko:\n\
                      kernel/drivers/wireless/other.ko:\n";
-        let taken = closure(index);
+        let taken = closure(index, FOLDERS, MODULES);
         assert_eq!(
             taken.into_iter().collect::<Vec<_>>(),
             [

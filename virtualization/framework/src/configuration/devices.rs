@@ -88,7 +88,8 @@ impl VirtioFileSystemDevice {
                 share.require(!directories.is_empty(), || "It has no directory".to_owned());
                 for (name, directory) in directories {
                     let mut place = share.element(name);
-                    let plain = !name.is_empty() && name.len() <= 255 && !matches!(name.as_str(), "." | "..") && !name.contains(['/', '\0']);
+                    let plain =
+                        !name.is_empty() && name.len() <= 255 && !matches!(name.as_str(), "." | "..") && !name.contains(['/', '\0']);
                     place.require(plain, || "A name has 1 to 255 bytes and no slash, and is neither . nor ..".to_owned());
                     directory.validate(&mut place);
                 }

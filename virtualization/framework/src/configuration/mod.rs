@@ -22,8 +22,8 @@ pub use devices::{
 pub use mac_address::{MacAddress, ParseMacAddressError};
 pub use network::{FileHandleNetworkAttachment, MTU_MINIMUM, NatNetworkAttachment, NetworkAttachment, NetworkDevice, VirtioNetworkDevice};
 pub use platform::{GenericPlatform, MachineIdentifier, Platform};
-pub use problem::{ConfigurationError, Problem};
 pub(crate) use problem::Problems;
+pub use problem::{ConfigurationError, Problem};
 pub use serial::{
     CONSOLE_PORTS_MAXIMUM, ConsoleDevice, SerialAttachment, SerialPort, Uart16550, VirtioConsoleDevice, VirtioConsolePort,
     VirtioConsoleSerialPort,
@@ -202,3 +202,6 @@ fn unique(problems: &mut Problems<'_>, list: &str, field: &str, values: impl Ite
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Network cards, and what they are connected to.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::{MacAddress, Problems};
@@ -127,10 +127,6 @@ impl FileHandleNetworkAttachment {
     /// The maximum transmission unit in bytes.
     pub fn mtu(&self) -> u16 {
         self.maximum_transmission_unit
-    }
-
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 
     fn validate(&self, problems: &mut Problems<'_>) {

@@ -222,15 +222,13 @@ impl DiskImage {
         self.format
     }
 
-    pub(crate) fn file(&self) -> &Arc<File> {
-        &self.file
-    }
-
-    pub(crate) fn caching(&self) -> CachingMode {
+    /// How it is cached.
+    pub fn caching(&self) -> CachingMode {
         self.caching_mode
     }
 
-    pub(crate) fn synchronization(&self) -> SynchronizationMode {
+    /// What a flush means.
+    pub fn synchronization(&self) -> SynchronizationMode {
         self.synchronization_mode
     }
 
@@ -242,9 +240,8 @@ impl DiskImage {
             Ok(metadata) => {
                 problems.require(metadata.len() > 0, || format!("The image is empty: {shown}"));
                 let whole = self.format != DiskImageFormat::Raw || metadata.len().is_multiple_of(SECTOR_SIZE);
-                problems.require(whole, || {
-                    format!("The image has {} bytes, which is no multiple of {SECTOR_SIZE}: {shown}", metadata.len())
-                });
+                problems
+                    .require(whole, || format!("The image has {} bytes, which is no multiple of {SECTOR_SIZE}: {shown}", metadata.len()));
             }
         }
     }
@@ -271,16 +268,13 @@ impl BlockDeviceAttachment {
         self
     }
 
-    pub(crate) fn file(&self) -> &Arc<File> {
-        &self.file
-    }
-
     /// Whether the guest may write.
     pub fn access(&self) -> Access {
         self.access
     }
 
-    pub(crate) fn synchronization(&self) -> SynchronizationMode {
+    /// What a flush means.
+    pub fn synchronization(&self) -> SynchronizationMode {
         self.synchronization_mode
     }
 
@@ -291,8 +285,8 @@ impl BlockDeviceAttachment {
                 "The descriptor is not of a block device; for a file use DiskImage".to_owned()
             }),
         }
-        problems.field("synchronization_mode").require(self.synchronization_mode != SynchronizationMode::Fsync, || {
-            "A device has no Fsync; use Full or None".to_owned()
-        });
+        problems
+            .field("synchronization_mode")
+            .require(self.synchronization_mode != SynchronizationMode::Fsync, || "A device has no Fsync; use Full or None".to_owned());
     }
 }

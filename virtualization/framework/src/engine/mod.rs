@@ -41,3 +41,6 @@ pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> 
     }
     Err(Error::new(ErrorKind::NotSupported, format!("The KVM engine does not have these yet: {}", missing.join(", "))))
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,12 @@ impl KvmVcpu {
     pub fn new(fd: VcpuFd, host: &CpuId, topology: Topology, memory: GuestMemory) -> Result<Self> {
         let model = cpuid::model(host, topology);
         fd.set_cpuid2(&model).map_err(refused("give a vCPU its processor model"))?;
+        for one in [MSR_MTRR_DEFAULT_TYPE, MSR_MISC_ENABLE] {
+            if let Ok(msrs) = Msrs::from_entries(&[one]) {
+                // AMD's processors have no MISC_ENABLE, and a kernel does without either.
+                let _ = fd.set_msrs(&msrs);
+            }
+        }
         Ok(Self { flag: Flag::default(), fd, _memory: memory })
     }
 
@@ -95,12 +101,6 @@ impl Vcpu for KvmVcpu {
         self.fd.set_regs(&registers).map_err(refused("set a vCPU's registers"))?;
         let floating = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() };
         self.fd.set_fpu(&floating).map_err(refused("set a vCPU's floating-point registers"))?;
-        for one in [MSR_MTRR_DEFAULT_TYPE, MSR_MISC_ENABLE] {
-            if let Ok(msrs) = Msrs::from_entries(&[one]) {
-                // AMD's processors have no MISC_ENABLE, and a kernel does without either.
-                let _ = self.fd.set_msrs(&msrs);
-            }
-        }
         Ok(())
     }
 
@@ -144,7 +144,9 @@ impl Vcpu for KvmVcpu {
                 KVM_SYSTEM_EVENT_CRASH => Exit::Failed("the guest told the kernel that it crashed".to_owned()),
                 other => Exit::Failed(format!("an unknown event {other} of the machine")),
             },
-            VcpuExit::FailEntry(reason, cpu) => Exit::Failed(format!("the processor {cpu} refused to enter the guest (reason {reason:#x})")),
+            VcpuExit::FailEntry(reason, cpu) => {
+                Exit::Failed(format!("the processor {cpu} refused to enter the guest (reason {reason:#x})"))
+            }
             VcpuExit::InternalError => Exit::Failed("KVM could not emulate an instruction of the guest".to_owned()),
             other => Exit::Failed(format!("KVM left the guest for a reason that is not expected: {other:?}")),
         }

@@ -1,0 +1,9 @@
+//! The PCI bus (PCI Local Bus 3.0): one bus, one function in each slot, interrupts by MSI-X only.
+
+mod bus;
+mod configuration;
+mod msix;
+
+pub use bus::{PciBus, PciFunction, Slot};
+pub use configuration::{Capability, Configuration, Identity, Written};
+pub use msix::{Msix, NO_VECTOR, Vector};

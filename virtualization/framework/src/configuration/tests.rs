@@ -1,0 +1,126 @@
+//! What `validate` finds.
+
+use std::os::unix::net::{UnixDatagram, UnixStream};
+
+use super::*;
+
+fn file(bytes: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(bytes as u64).unwrap();
+    file
+}
+
+fn valid(kernel: &tempfile::NamedTempFile) -> VirtualMachineConfiguration {
+    let mut configuration = VirtualMachineConfiguration::new();
+    configuration.memory_size = 64 * MIB;
+    configuration.boot_loader = Some(LinuxBootLoader::new(kernel.path()).into());
+    configuration
+}
+
+fn places(configuration: &VirtualMachineConfiguration) -> Vec<String> {
+    let problems = configuration.validate().err();
+    problems.iter().flat_map(|error| error.problems()).map(|problem| problem.path.clone()).collect()
+}
+
+#[test]
+fn a_kernel_is_all_that_a_machine_needs() {
+    assert_eq!(valid(&file(1)).validate(), Ok(()));
+    assert_eq!(places(&VirtualMachineConfiguration::new()), ["boot_loader"]);
+}
+
+#[test]
+fn everything_wrong_is_found_at_once() {
+    let image = file(1000);
+    let mut configuration = VirtualMachineConfiguration::new();
+    configuration.cpu_count = 65;
+    configuration.memory_size = 33 * MIB + 1;
+    let loader = LinuxBootLoader::new("/nowhere/vmlinuz").initial_ramdisk("/").command_line("x".repeat(COMMAND_LINE_MAXIMUM + 1));
+    configuration.boot_loader = Some(loader.into());
+    let disk = DiskImage::open(image.path(), Access::ReadOnly).unwrap();
+    configuration.storage_devices = vec![VirtioBlockDevice::new(disk).identifier("a serial number that is too long").into()];
+    let (here, _there) = UnixStream::pair().unwrap();
+    let broadcast = MacAddress::new([0xff; 6]);
+    let attachment = FileHandleNetworkAttachment::new(here).maximum_transmission_unit(1499);
+    configuration.network_devices = vec![VirtioNetworkDevice::new(attachment).mac_address(broadcast).into()];
+    configuration.memory_balloon_devices = vec![MemoryBalloonDevice::Virtio; 2];
+    configuration.socket_devices = vec![SocketDevice::Virtio; 2];
+    configuration.console_devices = vec![VirtioConsoleDevice::default().into()];
+    let share = DirectoryShare::Multiple([("a/b".to_owned(), SharedDirectory::new("/nowhere"))].into());
+    configuration.directory_sharing_devices = vec![VirtioFileSystemDevice::new("", share).into()];
+    assert_eq!(
+        places(&configuration),
+        [
+            "cpu_count",
+            "memory_size",
+            "boot_loader.kernel",
+            "boot_loader.initial_ramdisk",
+            "boot_loader.command_line",
+            "storage_devices[0].identifier",
+            "storage_devices[0].attachment",
+            "network_devices[0].mac_address",
+            "network_devices[0].attachment.maximum_transmission_unit",
+            "network_devices[0].attachment.socket",
+            "console_devices[0].maximum_port_count",
+            "directory_sharing_devices[0].tag",
+            "directory_sharing_devices[0].share[a/b]",
+            "directory_sharing_devices[0].share[a/b]",
+            "memory_balloon_devices",
+            "socket_devices",
+        ]
+    );
+}
+
+#[test]
+fn a_kernel_must_be_a_file_with_something_in_it() {
+    let empty = file(0);
+    for kernel in [empty.path(), std::path::Path::new("/")] {
+        let mut configuration = valid(&file(1));
+        configuration.boot_loader = Some(LinuxBootLoader::new(kernel).into());
+        assert_eq!(places(&configuration), ["boot_loader.kernel"], "{}", kernel.display());
+    }
+}
+
+#[test]
+fn a_disk_that_shrank_since_it_was_opened_is_found() {
+    let (kernel, image) = (file(1), file(1024));
+    let mut configuration = valid(&kernel);
+    configuration.storage_devices = vec![VirtioBlockDevice::new(DiskImage::open(image.path(), Access::ReadWrite).unwrap()).into()];
+    assert_eq!(places(&configuration), [""; 0]);
+    image.as_file().set_len(0).unwrap();
+    assert_eq!(places(&configuration), ["storage_devices[0].attachment"]);
+}
+
+#[test]
+fn a_network_socket_must_be_a_connected_one_for_datagrams() {
+    let kernel = file(1);
+    let (here, _there) = UnixDatagram::pair().unwrap();
+    let sockets = [(here, true), (UnixDatagram::unbound().unwrap(), false)];
+    for (socket, is_fine) in sockets {
+        let mut configuration = valid(&kernel);
+        configuration.network_devices = vec![VirtioNetworkDevice::new(FileHandleNetworkAttachment::new(socket)).into()];
+        assert_eq!(configuration.validate().is_ok(), is_fine);
+    }
+}
+
+#[test]
+fn what_must_differ_is_compared() {
+    let kernel = file(1);
+    let mut configuration = valid(&kernel);
+    let card = || VirtioNetworkDevice::new(NatNetworkAttachment::new()).mac_address(MacAddress::new([2, 0, 0, 0, 0, 1]));
+    configuration.network_devices = vec![card().into(), card().into()];
+    let share = || VirtioFileSystemDevice::new("home", SharedDirectory::new("/"));
+    configuration.directory_sharing_devices = vec![share().into(), share().into()];
+    let uart = || Uart16550::new(SerialAttachment::default());
+    configuration.serial_ports = vec![uart().into(), uart().into()];
+    assert_eq!(places(&configuration), ["serial_ports[1]", "network_devices[1].mac_address", "directory_sharing_devices[1].tag"]);
+}
+
+#[test]
+fn the_bus_has_room_for_so_many_devices() {
+    let kernel = file(1);
+    let mut configuration = valid(&kernel);
+    configuration.entropy_devices = vec![EntropyDevice::Virtio; PCI_SLOTS];
+    assert_eq!(configuration.validate(), Ok(()));
+    configuration.memory_balloon_devices = vec![MemoryBalloonDevice::Virtio];
+    assert_eq!(places(&configuration), ["devices"]);
+}

@@ -1,0 +1,195 @@
+//! Machines on a hypervisor that does what the test says.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use boot::layout;
+use hv::Exit;
+use hv::fake::{FakeHypervisor, Step};
+
+use crate::*;
+
+/// The smallest file that is an ELF kernel: one segment at 1 MiB, a `hlt`.
+fn kernel() -> tempfile::NamedTempFile {
+    let mut elf = vec![0_u8; 64 + 56];
+    elf[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
+    elf[24..32].copy_from_slice(&0x10_0000_u64.to_le_bytes());
+    elf[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    elf[52..58].copy_from_slice(&[64, 0, 56, 0, 1, 0]);
+    let header = &mut elf[64..];
+    header[0] = 1;
+    for (place, value) in [(8, 120_u64), (24, 0x10_0000), (32, 1), (40, 1)] {
+        header[place..place + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    elf.push(0xf4);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&elf).unwrap();
+    file
+}
+
+struct Setup {
+    hypervisor: FakeHypervisor,
+    machine: VirtualMachine,
+    events: EventStream,
+    kernel: tempfile::NamedTempFile,
+}
+
+fn machine() -> Setup {
+    let kernel = kernel();
+    let mut configuration = VirtualMachineConfiguration::new();
+    configuration.cpu_count = 3;
+    configuration.memory_size = 32 * MIB;
+    configuration.boot_loader = Some(LinuxBootLoader::new(kernel.path()).into());
+    configuration.validate().unwrap();
+    let hypervisor = FakeHypervisor::new();
+    let machine = VirtualMachine::with_hypervisor(configuration, Arc::new(hypervisor.clone())).unwrap();
+    let events = machine.events();
+    Setup { hypervisor, machine, events, kernel }
+}
+
+/// Events up to the first that is not of the state, and the states before it.
+fn states_until_event(events: &mut EventStream) -> (Vec<State>, Event) {
+    let mut states = Vec::new();
+    loop {
+        match events.next().unwrap() {
+            Event::StateChanged(state) => states.push(state),
+            event => return (states, event),
+        }
+    }
+}
+
+fn port_write(port: u16, value: u8) -> Step {
+    Step::PortWrite(port, vec![value])
+}
+
+fn power_off() -> Step {
+    port_write(layout::SLEEP_PORT, layout::SLEEP_ENABLE | layout::SLEEP_TYPE_OFF << 2)
+}
+
+#[test]
+fn a_machine_goes_through_its_states() {
+    let Setup { machine, events, kernel: _kernel, .. } = machine();
+    assert!(machine.can_start() && !machine.can_stop() && !machine.can_pause() && !machine.can_resume());
+    machine.start().wait().unwrap();
+    assert!(machine.can_pause() && machine.can_stop() && machine.can_request_stop() && !machine.can_start());
+    machine.pause().wait().unwrap();
+    assert!(machine.can_resume() && machine.can_stop() && !machine.can_pause());
+    machine.resume().wait().unwrap();
+    machine.stop().wait().unwrap();
+    assert_eq!(machine.state(), State::Stopped);
+    drop(machine);
+    let states = events.filter_map(|event| if let Event::StateChanged(state) = event { Some(state) } else { None });
+    let expected = "starting running pausing paused resuming running stopping stopped";
+    assert_eq!(states.map(State::as_str).collect::<Vec<_>>().join(" "), expected);
+}
+
+#[test]
+fn what_is_called_at_the_wrong_time_is_an_error() {
+    let Setup { machine, kernel: _kernel, .. } = machine();
+    for completion in [machine.stop(), machine.pause(), machine.resume(), machine.request_stop()] {
+        assert_eq!(completion.wait().unwrap_err().kind(), ErrorKind::InvalidState);
+    }
+    machine.start().wait().unwrap();
+    let error = machine.start().wait().unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidState, "A machine that is running cannot be started"));
+    assert_eq!(machine.state(), State::Running);
+    let recovery = StartOptions { start_up_from_macos_recovery: true };
+    assert_eq!(machine.start_with(&recovery).wait().unwrap_err().kind(), ErrorKind::NotSupported);
+}
+
+#[test]
+fn a_guest_that_powers_off_has_stopped_and_can_start_again() {
+    let Setup { hypervisor, machine, mut events, kernel: _kernel, .. } = machine();
+    for _ in 0..2 {
+        machine.start().wait().unwrap();
+        hypervisor.then(power_off());
+        let (states, event) = states_until_event(&mut events);
+        assert_eq!(states, [State::Starting, State::Running, State::Stopped]);
+        assert!(matches!(event, Event::GuestStopped));
+        assert_eq!(machine.state(), State::Stopped);
+    }
+}
+
+#[test]
+fn a_reboot_is_a_new_computer_in_the_same_machine() {
+    let Setup { hypervisor, machine, mut events, kernel: _kernel, .. } = machine();
+    machine.start().wait().unwrap();
+    hypervisor.then(port_write(layout::RESET_PORT, layout::RESET_VALUE));
+    assert!(matches!(states_until_event(&mut events).1, Event::GuestRebooted));
+    assert_eq!((machine.state(), hypervisor.machines()), (State::Running, 2));
+    hypervisor.then(power_off());
+    assert!(matches!(states_until_event(&mut events), (states, Event::GuestStopped) if states == [State::Stopped]));
+}
+
+#[test]
+fn a_panic_is_told_and_the_guest_goes_on() {
+    let Setup { hypervisor, machine, mut events, kernel: _kernel, .. } = machine();
+    machine.start().wait().unwrap();
+    hypervisor.then(port_write(layout::PANIC_PORT, 1));
+    assert!(matches!(states_until_event(&mut events).1, Event::GuestPanicked));
+    assert_eq!(machine.state(), State::Running);
+}
+
+#[test]
+fn what_the_guest_cannot_survive_is_an_error() {
+    for exit in [Exit::Shutdown, Exit::Failed("the processor is on fire".to_owned())] {
+        let Setup { hypervisor, machine, mut events, kernel: _kernel, .. } = machine();
+        machine.start().wait().unwrap();
+        hypervisor.then(Step::Exit(exit));
+        let (states, event) = states_until_event(&mut events);
+        assert_eq!(states, [State::Starting, State::Running, State::Error]);
+        let Event::StoppedWithError(error) = event else { panic!("{event:?}") };
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(["vCPU 0 had a triple fault", "vCPU 0 failed: the processor is on fire"].contains(&error.to_string().as_str()), "{error}");
+        machine.start().wait().unwrap();
+        assert_eq!(machine.state(), State::Running);
+    }
+}
+
+#[test]
+fn what_the_host_refuses_is_said_and_nothing_is_left() {
+    let Setup { hypervisor, machine, kernel, .. } = machine();
+    hypervisor.refuse(true);
+    let error = machine.start().wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Host);
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("group kvm"), "{source}");
+    assert_eq!(machine.state(), State::Stopped);
+    hypervisor.refuse(false);
+
+    kernel.as_file().set_len(3).unwrap();
+    let error = machine.start().wait().unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("not a Linux kernel"));
+}
+
+#[test]
+fn the_end_of_the_last_handle_ends_everything() {
+    let Setup { machine, events, kernel: _kernel, .. } = machine();
+    let other = machine.clone();
+    machine.start().wait().unwrap();
+    drop(machine);
+    assert_eq!(other.state(), State::Running);
+    let stopping = other.pause();
+    drop(other);
+    stopping.wait().unwrap();
+    assert!(events.last().is_some());
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let kernel = kernel();
+    let mut configuration = VirtualMachineConfiguration::new();
+    configuration.memory_size = 32 * MIB;
+    configuration.boot_loader = Some(LinuxBootLoader::new(kernel.path()).into());
+    configuration.socket_devices = vec![SocketDevice::Virtio];
+    let error = VirtualMachine::new(configuration).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotSupported);
+    assert!(error.to_string().contains("socket_devices"), "{error}");
+}
+
+#[test]
+fn an_invalid_configuration_says_why() {
+    let error = VirtualMachine::new(VirtualMachineConfiguration::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);
+    assert_eq!(error.problems()[0].path, "boot_loader");
+}

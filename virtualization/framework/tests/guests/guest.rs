@@ -1,0 +1,122 @@
+//! A test guest: started, read, typed to.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use virtualization::{Event, LinuxBootLoader, MIB, SerialAttachment, Uart16550, VirtualMachine, VirtualMachineConfiguration};
+
+/// How long anything may take: an emulated KVM on a busy computer is slow.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A guest, first as it is to be, then as it runs.
+pub struct Guest {
+    folder: PathBuf,
+    cpus: usize,
+    words: String,
+    running: Option<Running>,
+}
+
+struct Running {
+    machine: VirtualMachine,
+    events: Receiver<Event>,
+    keyboard: File,
+    lines: Receiver<String>,
+}
+
+impl Guest {
+    /// A guest with one vCPU, or a reason to leave the test out, said aloud.
+    pub fn prepare() -> Option<Self> {
+        if let Err(error) = VirtualMachine::is_supported() {
+            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            eprintln!("skipped: {error} ({why}); cargo xtask test runs this in an emulated Linux that has KVM");
+            return None;
+        }
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = variable("VIVARIUM_GUESTS").unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".cache/vivarium-guests"));
+        let folder = folder.join("x86_64");
+        if !folder.join("kernel").is_file() {
+            eprintln!("skipped: there is no test guest in {}; cargo xtask guests x86_64 assembles it", folder.display());
+            return None;
+        }
+        Some(Self { folder, cpus: 1, words: String::new(), running: None })
+    }
+
+    /// With so many vCPUs.
+    pub fn cpus(mut self, count: usize) -> Self {
+        self.cpus = count;
+        self
+    }
+
+    /// With these words on the kernel's command line.
+    pub fn words(mut self, words: &str) -> Self {
+        words.clone_into(&mut self.words);
+        self
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        let (input, keyboard) = rustix::pipe::pipe().unwrap();
+        let (screen, output) = rustix::pipe::pipe().unwrap();
+        let mut configuration = VirtualMachineConfiguration::new();
+        configuration.cpu_count = self.cpus;
+        configuration.memory_size = 512 * MIB;
+        let loader = LinuxBootLoader::new(self.folder.join("kernel")).initial_ramdisk(self.folder.join("initrd.gz"));
+        configuration.boot_loader = Some(loader.command_line(format!("console=ttyS0 {}", self.words)).into());
+        configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
+        let machine = VirtualMachine::new(configuration).unwrap();
+        let (happened, events) = channel();
+        let stream = machine.events().filter(|event| !matches!(event, Event::StateChanged(_)));
+        std::thread::spawn(move || stream.for_each(|event| drop(happened.send(event))));
+
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            let mut screen = BufReader::new(File::from(screen));
+            let mut line = Vec::new();
+            while screen.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                println!("guest: {text}");
+                if sender.send(text).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        machine.start().wait().unwrap();
+        self.running = Some(Running { machine, events, keyboard: keyboard.into(), lines });
+    }
+
+    fn running(&mut self) -> &mut Running {
+        self.running.as_mut().expect("it was started")
+    }
+
+    /// The machine.
+    pub fn machine(&mut self) -> &VirtualMachine {
+        &self.running().machine
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) {
+        self.running().keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Reads until there is a line with this text. What is typed is echoed, so the text is to be another one.
+    pub fn wait_for(&mut self, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.running().lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|error| panic!("the guest never said {text:?}: {error}"));
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// What happens to the machine next, apart from its state.
+    pub fn event(&mut self) -> Event {
+        self.running().events.recv_timeout(PATIENCE).expect("an event in time")
+    }
+}
