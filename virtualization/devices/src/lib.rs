@@ -2,10 +2,14 @@
 //!
 //! - [`EventLoop`]: the thread on which devices wait for descriptors.
 //! - [`serial`]: the 16550.
+//! - [`pci`]: the bus, with message-signalled interrupts.
+//! - [`virtio`]: the paravirtualised devices.
 //!
 //! Devices know `hv`'s interrupts, doorbells and memory; no configuration object and no machine is known here.
 
 mod event_loop;
+pub mod pci;
 pub mod serial;
+pub mod virtio;
 
 pub use event_loop::{EventLoop, Handler, Interest, Registration, Watches};

@@ -13,7 +13,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use virtualization::{Event, LinuxBootLoader, MIB, SerialAttachment, Uart16550, VirtualMachine, VirtualMachineConfiguration};
+use virtualization::{
+    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, SerialAttachment, Uart16550, VirtioBlockDevice, VirtualMachine,
+    VirtualMachineConfiguration,
+};
 
 /// Run a virtual machine
 #[derive(Parser)]
@@ -34,6 +37,12 @@ struct Arguments {
     /// Memory in MiB
     #[arg(long, default_value_t = 512)]
     memory: u64,
+    /// Disks: PATH, or PATH,ro for one that the guest may only read; .qcow2 is qcow2, everything else raw
+    #[arg(long = "disk")]
+    disks: Vec<String>,
+    /// A source of random numbers
+    #[arg(long)]
+    rng: bool,
     /// End when the guest reboots
     #[arg(long)]
     no_reboot: bool,
@@ -62,6 +71,13 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     configuration.memory_size = arguments.memory.saturating_mul(MIB);
     configuration.boot_loader = Some(loader.into());
     configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
+    for disk in &arguments.disks {
+        let (path, access) = disk.strip_suffix(",ro").map_or((disk.as_str(), Access::ReadWrite), |path| (path, Access::ReadOnly));
+        configuration.storage_devices.push(VirtioBlockDevice::new(DiskImage::open(path, access)?).into());
+    }
+    if arguments.rng {
+        configuration.entropy_devices.push(EntropyDevice::Virtio);
+    }
     Ok(configuration)
 }
 

@@ -5,5 +5,5 @@ mod configuration;
 mod msix;
 
 pub use bus::{PciBus, PciFunction, Slot};
-pub use configuration::{Capability, Configuration, Identity, Written};
+pub use configuration::{Capability, Configuration, HostBridge, Identity, Written};
 pub use msix::{Msix, NO_VECTOR, Vector};

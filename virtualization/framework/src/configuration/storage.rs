@@ -222,6 +222,10 @@ impl DiskImage {
         self.format
     }
 
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// How it is cached.
     pub fn caching(&self) -> CachingMode {
         self.caching_mode
@@ -266,6 +270,10 @@ impl BlockDeviceAttachment {
     pub fn synchronization_mode(mut self, mode: SynchronizationMode) -> Self {
         self.synchronization_mode = mode;
         self
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Whether the guest may write.

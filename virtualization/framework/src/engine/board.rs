@@ -11,6 +11,7 @@ use hv::{Entry, Interrupt, Topology};
 
 use super::bus::MachineBus;
 use super::control::Message;
+use super::peripherals::Peripherals;
 use super::vcpu::Vcpus;
 use crate::configuration::{BootLoader, LinuxBootLoader, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,15 +22,16 @@ pub struct Board {
     pub number: u64,
     vcpus: Vcpus,
     button: Interrupt,
-    events: EventLoop,
+    peripherals: Peripherals,
+    events: Arc<EventLoop>,
     _vm: Arc<dyn hv::Vm>,
 }
 
-fn host(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
+pub(super) fn host(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::because(ErrorKind::Host, attempt, error)
 }
 
-fn below(error: hv::Error) -> Error {
+pub(super) fn below(error: hv::Error) -> Error {
     Error::because(ErrorKind::Host, "The host does not give the machine what it needs", error)
 }
 
@@ -59,13 +61,14 @@ impl Board {
             None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
         };
 
-        let events = EventLoop::new("vm-events").map_err(host("Could not start the machine's event loop"))?;
+        let events = Arc::new(EventLoop::new("vm-events").map_err(host("Could not start the machine's event loop"))?);
         let uart = uart.map(|uart| {
             let line = vm.line(layout::UART_INPUT).map_err(below)?;
             let output = Output::new(uart.attachment.output.clone());
             Uart::new(line, uart.attachment.input.clone(), output, &events).map_err(host("Could not set up the serial port"))
         });
-        let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()? });
+        let (peripherals, pci) = Peripherals::new(configuration, &vm, &memory, &events)?;
+        let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
 
         let mut vcpus = Vec::new();
         for index in 0..count {
@@ -77,18 +80,20 @@ impl Board {
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
         let vcpus = Vcpus::new(vcpus, &bus).map_err(host("Could not start the machine's vCPUs"))?;
-        Ok(Self { number, vcpus, button, events, _vm: vm })
+        Ok(Self { number, vcpus, button, peripherals, events, _vm: vm })
     }
 
     /// Lets the guest run.
     pub fn resume(&self) {
         self.events.resume();
+        self.peripherals.resume();
         self.vcpus.resume();
     }
 
     /// Makes vCPUs and devices stand still.
     pub fn pause(&self) {
         self.vcpus.pause();
+        self.peripherals.pause();
         self.events.pause();
     }
 

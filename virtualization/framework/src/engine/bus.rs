@@ -3,6 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use boot::layout;
+use devices::pci::PciBus;
 use devices::serial::Uart;
 
 use super::control::Message;
@@ -24,6 +25,7 @@ pub struct MachineBus {
     pub board: u64,
     pub control: Sender<Message>,
     pub uart: Option<Uart>,
+    pub pci: PciBus,
 }
 
 impl MachineBus {
@@ -37,9 +39,21 @@ impl MachineBus {
 const PANICKED: u8 = 1 << 0;
 
 impl hv::Bus for MachineBus {
-    fn read(&self, _address: u64, _data: &mut [u8]) {}
+    fn read(&self, address: u64, data: &mut [u8]) {
+        match place(address) {
+            Place::Window => self.pci.read(address, data),
+            Place::Configuration(offset) => self.pci.read_configuration(offset, data),
+            Place::Nobody => {}
+        }
+    }
 
-    fn write(&self, _address: u64, _data: &[u8]) {}
+    fn write(&self, address: u64, data: &[u8]) {
+        match place(address) {
+            Place::Window => self.pci.write(address, data),
+            Place::Configuration(offset) => self.pci.write_configuration(offset, data),
+            Place::Nobody => {}
+        }
+    }
 
     fn port_read(&self, port: u16, data: &mut [u8]) {
         match (port, data) {
@@ -49,6 +63,8 @@ impl hv::Bus for MachineBus {
             (port, data) => {
                 if let (Some(uart), Some(register)) = (&self.uart, uart_register(port)) {
                     uart.read(register, data);
+                } else {
+                    self.pci.port_read(port, data);
                 }
             }
         }
@@ -66,9 +82,29 @@ impl hv::Bus for MachineBus {
             (port, data) => {
                 if let (Some(uart), Some(register)) = (&self.uart, uart_register(port)) {
                     uart.write(register, data);
+                } else {
+                    self.pci.port_write(port, data);
                 }
             }
         }
+    }
+}
+
+/// Where an address of memory space is, outside memory.
+enum Place {
+    Window,
+    Configuration(u64),
+    Nobody,
+}
+
+fn place(address: u64) -> Place {
+    let within = |start: u64, size: u64| address.checked_sub(start).filter(|offset| *offset < size);
+    if within(layout::PCI_WINDOW, layout::PCI_WINDOW_SIZE).is_some() {
+        Place::Window
+    } else if let Some(offset) = within(layout::PCI_CONFIGURATION, layout::PCI_CONFIGURATION_SIZE) {
+        Place::Configuration(offset)
+    } else {
+        Place::Nobody
     }
 }
 

@@ -7,6 +7,8 @@
 mod board;
 mod bus;
 mod control;
+mod peripherals;
+mod storage;
 mod vcpu;
 
 use std::sync::Arc;
@@ -26,11 +28,9 @@ pub(crate) fn hypervisor() -> Result<Arc<dyn hv::Hypervisor>> {
 pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> Result<()> {
     let virtio_console = configuration.serial_ports.iter().any(|port| matches!(port, SerialPort::VirtioConsole(_)));
     let missing = [
-        ("storage_devices", !configuration.storage_devices.is_empty()),
         ("network_devices", !configuration.network_devices.is_empty()),
         ("serial_ports with a virtio console", virtio_console),
         ("console_devices", !configuration.console_devices.is_empty()),
-        ("entropy_devices", !configuration.entropy_devices.is_empty()),
         ("memory_balloon_devices", !configuration.memory_balloon_devices.is_empty()),
         ("socket_devices", !configuration.socket_devices.is_empty()),
         ("directory_sharing_devices", !configuration.directory_sharing_devices.is_empty()),

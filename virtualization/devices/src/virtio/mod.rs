@@ -1,0 +1,97 @@
+//! Virtio devices (Virtio 1.2), each behind PCI.
+//!
+//! A device is a [`VirtioDevice`]: what it offers, and what it does once the guest's driver is ready ([`VirtioDevice::activate`] hands it
+//! its queues) and no longer is ([`VirtioDevice::reset`]). [`VirtioPci`] is everything that all of them have in common.
+//!
+//! What a guest puts into queues is not trusted. A chain that makes no sense gets an error where the device has one to give; a queue that
+//! cannot be read any longer makes the device ask for a reset (`DEVICE_NEEDS_RESET`).
+
+mod block;
+mod buffers;
+mod entropy;
+mod queue;
+mod transport;
+
+use std::io;
+
+pub use block::{Block, Disk};
+pub use buffers::Buffers;
+pub use entropy::Entropy;
+pub use queue::{ActiveQueue, Chain, Failure};
+pub use transport::VirtioPci;
+
+/// Feature bits of every device (Virtio 1.2, 6).
+pub mod feature {
+    /// Descriptors may be tables of descriptors.
+    pub const INDIRECT_DESC: u64 = 1 << 28;
+    /// Either side says from when on it wants to be told.
+    pub const EVENT_IDX: u64 = 1 << 29;
+    /// The device is one of version 1, without which nothing here works.
+    pub const VERSION_1: u64 = 1 << 32;
+}
+
+/// Which device it is (Virtio 1.2, 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Network card.
+    Network = 1,
+    /// Disk.
+    Block = 2,
+    /// Console.
+    Console = 3,
+    /// Source of random numbers.
+    Entropy = 4,
+    /// Memory balloon.
+    Balloon = 5,
+    /// Sockets.
+    Socket = 19,
+    /// File system.
+    FileSystem = 26,
+}
+
+/// What a device has once the guest's driver is ready.
+#[derive(Debug)]
+pub struct Activation {
+    /// The features that both sides have.
+    pub features: u64,
+    /// The queues in use, with their numbers.
+    pub queues: Vec<(u16, ActiveQueue)>,
+    /// How it says that it cannot go on, or that its configuration changed.
+    pub failure: Failure,
+}
+
+/// A device, as the guest sees it. Called on vCPU threads, one at a time.
+pub trait VirtioDevice: Send {
+    /// Which device it is.
+    fn kind(&self) -> Kind;
+
+    /// Its own features; those of every device are added.
+    fn features(&self) -> u64;
+
+    /// The most descriptors of each of its queues; powers of two.
+    fn queue_sizes(&self) -> Vec<u16>;
+
+    /// Its configuration, as the guest reads it.
+    fn configuration(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// The guest wrote to its configuration.
+    fn write_configuration(&mut self, _offset: u64, _data: &[u8]) {}
+
+    /// The driver is ready: from here on the queues are served.
+    ///
+    /// # Errors
+    /// Where the host lacks something; the guest then sees a device that needs a reset.
+    fn activate(&mut self, activation: Activation) -> io::Result<()>;
+
+    /// The driver is gone: when this returns, no queue is touched any longer.
+    fn reset(&mut self);
+
+    /// Threads of its own stand still when this returns.
+    fn pause(&self) {}
+
+    /// They go on.
+    fn resume(&self) {}
+}

@@ -1,0 +1,100 @@
+//! A queue in use: its chains, its doorbell, its interrupt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use hv::{Event, GuestMemory};
+use virtio_queue::{DescriptorChain, Error, Queue, QueueOwnedT, QueueT};
+
+use crate::pci::Msix;
+
+/// A chain of descriptors that the guest made available.
+pub type Chain<'a> = DescriptorChain<&'a GuestMemory>;
+
+/// A queue that the guest's driver has set up.
+#[derive(Debug)]
+pub struct ActiveQueue {
+    pub(super) queue: Queue,
+    pub(super) memory: GuestMemory,
+    pub(super) doorbell: Event,
+    pub(super) interrupt: QueueInterrupt,
+}
+
+/// The interrupt of a queue; the guest may choose another vector for it at any time before the queue is in use.
+#[derive(Debug, Clone)]
+pub(super) struct QueueInterrupt {
+    pub msix: Arc<Msix>,
+    pub vector: u16,
+}
+
+impl ActiveQueue {
+    /// The event that happens when the guest has made something available.
+    pub fn doorbell(&self) -> &Event {
+        &self.doorbell
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// Serves every chain that there is, until there are none, and interrupts the guest if it wants that. `serve` returns how many bytes
+    /// it has written to the chain, or `None` to leave it and all others for later.
+    ///
+    /// # Errors
+    /// Where the queue itself makes no sense: the device needs a reset.
+    pub fn serve(&mut self, mut serve: impl FnMut(Chain<'_>) -> Option<u32>) -> Result<(), Error> {
+        let mut used = false;
+        let result = self.serve_all(&mut serve, &mut used);
+        if used && self.queue.needs_notification(&self.memory)? {
+            self.interrupt.msix.trigger(self.interrupt.vector);
+        }
+        result
+    }
+
+    fn serve_all(&mut self, serve: &mut impl FnMut(Chain<'_>) -> Option<u32>, used: &mut bool) -> Result<(), Error> {
+        loop {
+            self.queue.disable_notification(&self.memory)?;
+            // Not `pop_descriptor_chain`, which makes "none" of an index that makes no sense, and so an endless loop of this.
+            while let Some(chain) = next(&mut self.queue, &self.memory)? {
+                let head = chain.head_index();
+                let Some(written) = serve(chain) else {
+                    self.queue.go_to_previous_position();
+                    return Ok(());
+                };
+                self.queue.add_used(&self.memory, head, written)?;
+                *used = true;
+            }
+            // The guest may have added one between the last look and this.
+            if !self.queue.enable_notification(&self.memory)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn next<'a>(queue: &mut Queue, memory: &'a GuestMemory) -> Result<Option<Chain<'a>>, Error> {
+    Ok(queue.iter(memory)?.next())
+}
+
+/// How a device says that it cannot go on.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub(super) needs_reset: Arc<AtomicBool>,
+    pub(super) msix: Arc<Msix>,
+    pub(super) vector: Arc<AtomicU16>,
+}
+
+impl Failure {
+    /// The device does nothing more until the guest resets it.
+    pub fn fail(&self, device: &str, why: &dyn std::fmt::Display) {
+        tracing::warn!(device, %why, "a device of the guest needs a reset");
+        self.needs_reset.store(true, Ordering::SeqCst);
+        self.configuration_changed();
+    }
+
+    /// The guest is to read the device's configuration again.
+    pub fn configuration_changed(&self) {
+        self.msix.trigger(self.vector.load(Ordering::SeqCst));
+    }
+}

@@ -1,0 +1,63 @@
+//! The devices on the PCI bus.
+
+use std::sync::Arc;
+
+use boot::layout;
+use devices::EventLoop;
+use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
+use devices::virtio::{Block, Entropy, VirtioDevice, VirtioPci};
+use hv::{GuestMemory, Vm};
+
+use super::board::{below, host};
+use super::storage;
+use crate::configuration::{EntropyDevice, VirtualMachineConfiguration};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The host bridge: a vendor and device number without meaning to any driver (those of virtio's maker, in the range for experiments).
+const HOST_BRIDGE: Identity = Identity { vendor: 0x1af4, device: 0x10f0, class: 0x0600, revision: 0, subsystem: 0 };
+
+/// The devices, as far as the machine has to do with them while they are in use.
+pub struct Peripherals {
+    functions: Vec<Arc<VirtioPci>>,
+}
+
+impl Peripherals {
+    /// Makes every device of the configuration and a bus that they are on, in the order of the configuration.
+    pub fn new(
+        configuration: &VirtualMachineConfiguration,
+        vm: &Arc<dyn Vm>,
+        memory: &GuestMemory,
+        events: &Arc<EventLoop>,
+    ) -> Result<(Self, PciBus)> {
+        let mut wanted: Vec<Box<dyn VirtioDevice>> = Vec::new();
+        for device in &configuration.storage_devices {
+            wanted.push(Box::new(Block::new(storage::open(device)?).map_err(host("Could not start a disk's thread"))?));
+        }
+        for EntropyDevice::Virtio in &configuration.entropy_devices {
+            wanted.push(Box::new(Entropy::new(Arc::clone(events))));
+        }
+
+        let mut bus = PciBus::new(Arc::new(HostBridge::new(HOST_BRIDGE)));
+        let mut functions = Vec::new();
+        // The window has room for many more devices than the bus has slots.
+        let addresses = (layout::PCI_WINDOW as u32..).step_by(VirtioPci::MEMORY_SIZE as usize);
+        for (device, address) in wanted.into_iter().zip(addresses) {
+            let function = Arc::new(VirtioPci::new(device, address, Arc::clone(vm), memory.clone()).map_err(below)?);
+            if bus.add(Arc::clone(&function) as Arc<dyn PciFunction>).is_none() {
+                return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has more devices than its bus has slots"));
+            }
+            functions.push(function);
+        }
+        Ok((Self { functions }, bus))
+    }
+
+    /// Makes the devices' own threads stand still.
+    pub fn pause(&self) {
+        self.functions.iter().for_each(|function| function.pause());
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        self.functions.iter().for_each(|function| function.resume());
+    }
+}

@@ -1,0 +1,63 @@
+//! Disks: from an attachment to what a device reads and writes.
+
+use std::fs::File;
+
+use devices::virtio::Disk;
+use rustix::fs::{FlockOperation, OFlags};
+
+use crate::configuration::{Access, CachingMode, DiskImage, DiskImageFormat, StorageAttachment, StorageDevice, SynchronizationMode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Opens what is behind a storage device.
+pub fn open(device: &StorageDevice) -> Result<Disk> {
+    let StorageDevice::VirtioBlock(block) = device;
+    let (disk, synchronization) = match &block.attachment {
+        StorageAttachment::DiskImage(image) => (open_image(image)?, image.synchronization()),
+        StorageAttachment::BlockDevice(device) => {
+            let what = || "the block device".to_owned();
+            let file = lock(device.file(), device.access(), &what)?;
+            let disk = Disk::raw(file, device.access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
+            (disk, device.synchronization())
+        }
+    };
+    Ok(disk.identifier(block.identifier.as_bytes()).syncs(synchronization != SynchronizationMode::None))
+}
+
+fn open_image(image: &DiskImage) -> Result<Disk> {
+    let what = || format!("the disk image {}", image.path().display());
+    let file = lock(image.file(), image.access(), &what)?;
+    let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| unusable(&what, error))?;
+    let flags = match image.caching() {
+        CachingMode::Uncached => flags | OFlags::DIRECT,
+        CachingMode::Automatic | CachingMode::Cached => flags - OFlags::DIRECT,
+    };
+    rustix::fs::fcntl_setfl(&file, flags).map_err(|error| unusable(&what, error))?;
+    let read_only = image.access() == Access::ReadOnly;
+    match image.image_format() {
+        DiskImageFormat::Raw => Disk::raw(file, read_only),
+        DiskImageFormat::Qcow2 => Disk::qcow2(file, read_only),
+    }
+    .map_err(|error| unusable(&what, error))
+}
+
+/// A descriptor of the file, which is locked from now on for as long as the configuration holds it: by one writer, or by any number of
+/// readers.
+fn lock(file: &File, access: Access, what: &dyn Fn() -> String) -> Result<File> {
+    let operation = match access {
+        Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
+        Access::ReadOnly => FlockOperation::NonBlockingLockShared,
+    };
+    rustix::fs::flock(file, operation).map_err(|error| {
+        let message = if error == rustix::io::Errno::WOULDBLOCK {
+            format!("Another machine uses {}; stop it, or open the image read-only in both", what())
+        } else {
+            format!("Could not lock {}", what())
+        };
+        Error::because(ErrorKind::InvalidDiskImage, message, std::io::Error::from(error))
+    })?;
+    file.try_clone().map_err(|error| unusable(what, error))
+}
+
+fn unusable(what: &dyn Fn() -> String, error: impl Into<std::io::Error>) -> Error {
+    Error::because(ErrorKind::InvalidDiskImage, format!("Could not use {}", what()), error.into())
+}
