@@ -5,6 +5,7 @@
 //! relation to each other.
 
 mod host;
+mod tests_on_kvm;
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -16,6 +17,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::process;
+
+pub use tests_on_kvm::test;
 
 /// What `cargo xtask nested` can be told.
 #[derive(Args)]
@@ -40,13 +43,13 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// A Linux with KVM, emulated.
-pub struct Nested {
+struct Nested {
     /// Virtual processors.
-    pub cpus: u32,
+    cpus: u32,
     /// Memory in MiB.
-    pub memory: u32,
+    memory: u32,
     /// How long it may take.
-    pub patience: Duration,
+    patience: Duration,
 }
 
 /// The line with which the emulated Linux says how the program ended.
@@ -54,7 +57,7 @@ const ENDED: &str = "nested: ended with ";
 
 impl Nested {
     /// Runs a program in it, in the present folder, as root, with these variables; its output is shown.
-    pub fn run(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<()> {
+    fn run(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<()> {
         let host = host::assemble()?;
         let shared = Shared::new()?;
         let script = script(command, variables)?;

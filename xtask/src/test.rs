@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::{guests, process, setup, skipped};
+use crate::{guests, nested, process, setup, skipped};
 
 /// What `cargo xtask test` can be told.
 #[derive(Args)]
@@ -23,6 +23,8 @@ pub struct Options {
 enum Tier {
     /// All but real guests: no virtual machine runs
     Quick,
+    /// Only guests of the virtualization framework, on KVM or in an emulated Linux that has it
+    Kvm,
     /// Everything, real guests too
     All,
 }
@@ -41,6 +43,9 @@ pub fn run(options: &Options) -> Result<()> {
         command
     };
 
+    if options.tier == Tier::Kvm {
+        return nested::test();
+    }
     if options.tier == Tier::All && has_acceptance {
         guests::assemble(&[]).context("The tests with real guests need them; --tier quick does without")?;
     }
@@ -51,6 +56,8 @@ pub fn run(options: &Options) -> Result<()> {
     let examples = process::run(cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]));
     let mut nextest = cargo();
     nextest.args(["nextest", "run", "--locked", "--workspace"]);
+    // Those that need KVM run by themselves, where there is one.
+    nextest.args(["--filterset", "not binary_id(virtualization::guests)"]);
     if options.tier == Tier::Quick && has_acceptance {
         nextest.args(["--exclude", ACCEPTANCE]);
     }
@@ -60,7 +67,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let tests = process::run(nextest.env("VIVARIUM_GUESTS", guests::folder()?));
     let told = skipped::tell(&report);
-    tests.and(examples).and(told)
+    let on_kvm = if options.tier == Tier::All { nested::test() } else { Ok(()) };
+    tests.and(examples).and(told).and(on_kvm)
 }
 
 /// Where nextest reports, as `.config/nextest.toml` says: in its store, which stays in the workspace also where cargo builds elsewhere.

@@ -14,7 +14,7 @@ struct Layer {
     may: &'static [&'static str],
 }
 
-/// The layers from the bottom up, as in `ARCHITECTURE.md`.
+/// The layers from the bottom up, as in `ARCHITECTURE.md`; then the framework that stands beside them.
 const LAYERS: &[Layer] = &[
     Layer { name: "sandbox", folder: "support/sandbox", may: &[] },
     Layer { name: "beneath", folder: "support/beneath", may: &[] },
@@ -27,6 +27,10 @@ const LAYERS: &[Layer] = &[
     Layer { name: "supervisor", folder: "supervisor/server", may: &["all of the above"] },
     Layer { name: "library", folder: "library", may: &["supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "viv", folder: "apps/viv", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
+    Layer { name: "hv", folder: "virtualization/hv", may: &[] },
+    Layer { name: "boot", folder: "virtualization/boot", may: &[] },
+    Layer { name: "devices", folder: "virtualization/devices", may: &["hv"] },
+    Layer { name: "virtualization", folder: "virtualization/framework", may: &["hv", "boot", "devices"] },
 ];
 
 /// Crates beside the product: they may depend on all of it, and nothing depends on them.
@@ -130,6 +134,9 @@ mod tests {
         assert!(may(layer("qmp"), "sandbox"));
         assert!(may(layer("backend_qemu"), "qmp"));
         assert!(may(layer("supervisor"), "backend_qemu"));
+        assert!(may(layer("virtualization"), "devices"));
+        assert!(!may(layer("devices"), "virtualization"));
+        assert!(!may(layer("boot"), "hv"));
         assert!(!may(layer("supervisor"), "library"));
         assert!(!may(layer("viv"), "supervisor"));
         assert!(!may(layer("bundle"), "machine"));

@@ -1,0 +1,51 @@
+//! The tests that need KVM: run here where there is one, and in the emulated Linux elsewhere.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cargo_metadata::Message;
+
+use super::Nested;
+use crate::{guests, process};
+
+/// The package and the test in it.
+const PACKAGE: &str = "virtualization";
+const TEST: &str = "guests";
+/// How long all of them may take in the emulated Linux.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Runs them.
+pub fn test() -> Result<()> {
+    guests::assemble(&["x86_64".to_owned()])?;
+    let program = build()?;
+    let folder = guests::folder()?;
+    // A guest keeps a processor busy; several at once only make each other late.
+    let arguments = [program, "--test-threads=1".into()];
+    if has_kvm() {
+        println!("== guests on KVM");
+        return process::run(Command::new(&arguments[0]).args(&arguments[1..]).env("VIVARIUM_GUESTS", folder));
+    }
+    println!("== guests on the KVM of an emulated Linux, which takes some minutes");
+    Nested { cpus: 2, memory: 3072, patience: PATIENCE }.run(&arguments, &[("VIVARIUM_GUESTS", &folder)])
+}
+
+/// Whether there is a KVM that runs ordinary guests and may be used.
+fn has_kvm() -> bool {
+    let hardware = ["kvm_intel", "kvm_amd"].iter().any(|module| Path::new("/sys/module").join(module).exists());
+    hardware && OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+fn build() -> Result<OsString> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--locked", "--no-run", "--quiet", "--message-format=json", "--package", PACKAGE, "--test", TEST]);
+    let output = cargo.current_dir(process::root()).stderr(Stdio::inherit()).output().context("Could not start cargo")?;
+    let built = Message::parse_stream(&*output.stdout).filter_map(Result::ok).find_map(|message| match message {
+        Message::CompilerArtifact(artifact) if artifact.target.name == TEST => artifact.executable,
+        _ => None,
+    });
+    Ok(built.with_context(|| format!("The tests {TEST} of {PACKAGE} could not be built"))?.into_os_string())
+}
