@@ -21,6 +21,8 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
+    /// Nothing but failure.
+    Nothing,
     /// Either.
     Both,
 }
@@ -28,6 +30,7 @@ pub enum Interest {
 impl Interest {
     fn flags(self) -> epoll::EventFlags {
         match self {
+            Self::Nothing => epoll::EventFlags::empty(),
             Self::Read => epoll::EventFlags::IN,
             Self::Write => epoll::EventFlags::OUT,
             Self::Both => epoll::EventFlags::IN | epoll::EventFlags::OUT,

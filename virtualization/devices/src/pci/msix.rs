@@ -124,8 +124,9 @@ impl Msix {
     /// A read of the pending bits.
     pub fn read_pending(&self, offset: u64, data: &mut [u8]) {
         let table = self.lock();
-        for (byte, place) in data.iter_mut().zip(offset..) {
-            let first = usize::try_from(place).unwrap_or(usize::MAX).saturating_mul(8);
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (place, byte) in data.iter_mut().enumerate() {
+            let first = offset.saturating_add(place).saturating_mul(8);
             let bits = table.entries.iter().skip(first).take(8).enumerate();
             *byte = bits.fold(0, |bits, (bit, entry)| bits | u8::from(entry.pending) << bit);
         }

@@ -9,6 +9,7 @@
 mod block;
 mod buffers;
 mod entropy;
+mod network;
 mod queue;
 mod transport;
 
@@ -17,6 +18,7 @@ use std::io;
 pub use block::{Block, Disk};
 pub use buffers::Buffers;
 pub use entropy::Entropy;
+pub use network::{FrameStream, Frames, Network};
 pub use queue::{ActiveQueue, Chain, Failure};
 pub use transport::VirtioPci;
 

@@ -1,0 +1,8 @@
+//! Virtio devices, with the test playing the guest's driver: through configuration space, registers, queues and doorbells, without KVM.
+
+mod block;
+mod driver;
+mod entropy;
+mod hostile;
+mod network;
+mod transport;
