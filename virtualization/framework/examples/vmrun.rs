@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use virtualization::{
-    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, SerialAttachment, Uart16550, VirtioBlockDevice, VirtualMachine,
-    VirtualMachineConfiguration,
+    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, NatNetworkAttachment, SerialAttachment, Uart16550, VirtioBlockDevice,
+    VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -40,6 +40,9 @@ struct Arguments {
     /// Disks: PATH, or PATH,ro for one that the guest may only read; .qcow2 is qcow2, everything else raw
     #[arg(long = "disk")]
     disks: Vec<String>,
+    /// A network card with the host's network behind it, by passt
+    #[arg(long)]
+    net: bool,
     /// A source of random numbers
     #[arg(long)]
     rng: bool,
@@ -74,6 +77,9 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     for disk in &arguments.disks {
         let (path, access) = disk.strip_suffix(",ro").map_or((disk.as_str(), Access::ReadWrite), |path| (path, Access::ReadOnly));
         configuration.storage_devices.push(VirtioBlockDevice::new(DiskImage::open(path, access)?).into());
+    }
+    if arguments.net {
+        configuration.network_devices.push(VirtioNetworkDevice::new(NatNetworkAttachment::new()).into());
     }
     if arguments.rng {
         configuration.entropy_devices.push(EntropyDevice::Virtio);

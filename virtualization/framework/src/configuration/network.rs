@@ -93,7 +93,7 @@ impl From<FileHandleNetworkAttachment> for NetworkAttachment {
 }
 
 /// The host's network, by the program passt: the guest gets addresses by DHCP and reaches what the host's user reaches; nobody needs root.
-/// Apple: `VZNATNetworkDeviceAttachment`.
+/// The guest is 10.0.2.15, the host 10.0.2.2, its name server 10.0.2.3. Apple: `VZNATNetworkDeviceAttachment`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatNetworkAttachment {}
 
@@ -122,6 +122,10 @@ impl FileHandleNetworkAttachment {
     pub fn maximum_transmission_unit(mut self, bytes: u16) -> Self {
         self.maximum_transmission_unit = bytes;
         self
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// The maximum transmission unit in bytes.

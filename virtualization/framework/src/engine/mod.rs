@@ -7,6 +7,7 @@
 mod board;
 mod bus;
 mod control;
+mod network;
 mod peripherals;
 mod storage;
 mod vcpu;
@@ -28,7 +29,6 @@ pub(crate) fn hypervisor() -> Result<Arc<dyn hv::Hypervisor>> {
 pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> Result<()> {
     let virtio_console = configuration.serial_ports.iter().any(|port| matches!(port, SerialPort::VirtioConsole(_)));
     let missing = [
-        ("network_devices", !configuration.network_devices.is_empty()),
         ("serial_ports with a virtio console", virtio_console),
         ("console_devices", !configuration.console_devices.is_empty()),
         ("memory_balloon_devices", !configuration.memory_balloon_devices.is_empty()),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use boot::layout;
 use devices::EventLoop;
 use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
-use devices::virtio::{Block, Entropy, VirtioDevice, VirtioPci};
+use devices::virtio::{Block, Entropy, Network, VirtioDevice, VirtioPci};
 use hv::{GuestMemory, Vm};
 
 use super::board::{below, host};
+use super::network::{self, Passt};
 use super::storage;
-use crate::configuration::{EntropyDevice, VirtualMachineConfiguration};
+use crate::configuration::{EntropyDevice, NetworkDevice, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The host bridge: a vendor and device number without meaning to any driver (those of virtio's maker, in the range for experiments).
@@ -19,6 +20,7 @@ const HOST_BRIDGE: Identity = Identity { vendor: 0x1af4, device: 0x10f0, class: 
 /// The devices, as far as the machine has to do with them while they are in use.
 pub struct Peripherals {
     functions: Vec<Arc<VirtioPci>>,
+    _passt: Vec<Passt>,
 }
 
 impl Peripherals {
@@ -32,6 +34,12 @@ impl Peripherals {
         let mut wanted: Vec<Box<dyn VirtioDevice>> = Vec::new();
         for device in &configuration.storage_devices {
             wanted.push(Box::new(Block::new(storage::open(device)?).map_err(host("Could not start a disk's thread"))?));
+        }
+        let mut helpers = Vec::new();
+        for NetworkDevice::Virtio(card) in &configuration.network_devices {
+            let (wire, mtu, helper) = network::connect(&card.attachment)?;
+            wanted.push(Box::new(Network::new(wire, card.mac_address.bytes(), mtu, Arc::clone(events))));
+            helpers.extend(helper);
         }
         for EntropyDevice::Virtio in &configuration.entropy_devices {
             wanted.push(Box::new(Entropy::new(Arc::clone(events))));
@@ -48,7 +56,7 @@ impl Peripherals {
             }
             functions.push(function);
         }
-        Ok((Self { functions }, bus))
+        Ok((Self { functions, _passt: helpers }, bus))
     }
 
     /// Makes the devices' own threads stand still.
