@@ -1,12 +1,12 @@
 //! What happens to a machine, as a stream.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
+use crate::inbox::Inbox;
 use crate::{Error, State};
 
 /// What happened. Apple: `VZVirtualMachineDelegate`, and observing `state`.
@@ -28,54 +28,16 @@ pub enum Event {
 /// Events that a reader may leave unread before the oldest are lost.
 const HELD: usize = 256;
 
-#[derive(Default)]
-struct Held {
-    events: VecDeque<Event>,
-    waker: Option<Waker>,
-    ended: bool,
-}
-
-#[derive(Default)]
-struct Queue {
-    held: Mutex<Held>,
-    changed: Condvar,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Held)) {
-        let mut held = self.lock();
-        change(&mut held);
-        let waker = held.waker.take();
-        drop(held);
-        self.changed.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
 /// Events from when it was made on: a [`Stream`] for any executor, and an iterator that waits. It ends with the machine.
 pub struct EventStream {
-    queue: Arc<Queue>,
+    inbox: Arc<Inbox<Event>>,
 }
 
 impl Stream for EventStream {
     type Item = Event;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        let mut held = self.queue.lock();
-        if let Some(event) = held.events.pop_front() {
-            return Poll::Ready(Some(event));
-        }
-        if held.ended {
-            return Poll::Ready(None);
-        }
-        held.waker = Some(context.waker().clone());
-        Poll::Pending
+        self.inbox.poll(context)
     }
 }
 
@@ -83,16 +45,7 @@ impl Iterator for EventStream {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        let mut held = self.queue.lock();
-        loop {
-            if let Some(event) = held.events.pop_front() {
-                return Some(event);
-            }
-            if held.ended {
-                return None;
-            }
-            held = self.queue.changed.wait(held).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.inbox.wait()
     }
 }
 
@@ -105,36 +58,29 @@ impl std::fmt::Debug for EventStream {
 /// Where events come from.
 #[derive(Default)]
 pub(crate) struct Events {
-    queues: Mutex<Vec<Weak<Queue>>>,
+    inboxes: Mutex<Vec<Weak<Inbox<Event>>>>,
 }
 
 impl Events {
     pub fn subscribe(&self) -> EventStream {
-        let queue = Arc::new(Queue::default());
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&queue));
-        EventStream { queue }
+        let inbox = Arc::new(Inbox::default());
+        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&inbox));
+        EventStream { inbox }
     }
 
     pub fn send(&self, event: &Event) {
-        self.each(|queue| {
-            queue.change(|held| {
-                if held.events.len() == HELD {
-                    held.events.pop_front();
-                }
-                held.events.push_back(event.clone());
-            });
-        });
+        self.each(|inbox| inbox.put(event.clone(), HELD));
     }
 
-    fn each(&self, mut visit: impl FnMut(&Queue)) {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.retain(|queue| queue.upgrade().inspect(|queue| visit(queue)).is_some());
+    fn each(&self, mut visit: impl FnMut(&Inbox<Event>)) {
+        let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        inboxes.retain(|inbox| inbox.upgrade().inspect(|inbox| visit(inbox)).is_some());
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.each(|queue| queue.change(|held| held.ended = true));
+        self.each(Inbox::end);
     }
 }
 

@@ -32,8 +32,10 @@ mod configuration;
 mod engine;
 mod error;
 mod event;
+mod inbox;
 pub mod lifecycle;
 mod machine;
+mod socket;
 mod state;
 
 pub use completion::Completion;
@@ -49,4 +51,5 @@ pub use configuration::{
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventStream};
 pub use machine::{StartOptions, VirtualMachine};
+pub use socket::{SocketConnection, SocketListener, VirtioSocketDevice};
 pub use state::State;

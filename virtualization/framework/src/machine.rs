@@ -8,6 +8,7 @@ use crate::engine::{self, Control};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventStream;
 use crate::lifecycle::Operation;
+use crate::socket::VirtioSocketDevice;
 use crate::state::State;
 
 /// How a machine is to start. Apple: `VZVirtualMachineStartOptions`.
@@ -53,6 +54,11 @@ impl VirtualMachine {
     /// The state.
     pub fn state(&self) -> State {
         self.control.state()
+    }
+
+    /// The machine's socket devices, as they are in its configuration.
+    pub fn socket_devices(&self) -> Vec<VirtioSocketDevice> {
+        self.control.socket_devices()
     }
 
     /// What happens from now on.

@@ -11,6 +11,7 @@ mod buffers;
 mod entropy;
 mod network;
 mod queue;
+pub mod socket;
 mod transport;
 
 use std::io;

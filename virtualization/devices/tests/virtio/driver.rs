@@ -144,18 +144,23 @@ impl Driver {
     /// Waits until the device has used everything; returns how many bytes it wrote to the last chain.
     pub fn wait(&self, queue: u16) -> u32 {
         let (offered, size) = self.queues[usize::from(queue)];
-        self.until("the device uses what it was given", || self.used(queue) == offered);
-        let last = u64::from(offered.wrapping_sub(1) % size);
-        self.memory.read_obj(GuestAddress(QUEUES + u64::from(queue) * QUEUE_SPACE + USED + 4 + last * 8 + 4)).unwrap()
+        self.until("the device uses what it was given", |driver| driver.used(queue) == offered);
+        self.used_element(queue, offered.wrapping_sub(1) % size).1
+    }
+
+    /// The head of the chain, and how many bytes the device wrote to it.
+    pub fn used_element(&self, queue: u16, index: u16) -> (u32, u32) {
+        let place = QUEUES + u64::from(queue) * QUEUE_SPACE + USED + 4 + u64::from(index) * 8;
+        (self.memory.read_obj(GuestAddress(place)).unwrap(), self.memory.read_obj(GuestAddress(place + 4)).unwrap())
     }
 
     pub fn wait_for_needs_reset(&self) {
-        self.until("the device asks for a reset", || self.status() & 64 != 0);
+        self.until("the device asks for a reset", |driver| driver.status() & 64 != 0);
     }
 
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let until = Instant::now() + Duration::from_secs(10);
-        while !holds() {
+        while !holds(self) {
             assert!(Instant::now() < until, "not in time: {what}");
             std::thread::yield_now();
         }

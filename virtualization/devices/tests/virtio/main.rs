@@ -5,4 +5,5 @@ mod driver;
 mod entropy;
 mod hostile;
 mod network;
+mod socket;
 mod transport;

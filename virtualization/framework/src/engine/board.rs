@@ -12,6 +12,7 @@ use hv::{Entry, Interrupt, Topology};
 use super::bus::MachineBus;
 use super::control::Message;
 use super::peripherals::Peripherals;
+use super::resources::Resources;
 use super::vcpu::Vcpus;
 use crate::configuration::{BootLoader, LinuxBootLoader, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,7 @@ impl Board {
     pub fn new(
         number: u64,
         configuration: &VirtualMachineConfiguration,
+        resources: &Resources,
         hypervisor: &dyn hv::Hypervisor,
         control: Sender<Message>,
     ) -> Result<Self> {
@@ -67,7 +69,7 @@ impl Board {
             let output = Output::new(uart.attachment.output.clone());
             Uart::new(line, uart.attachment.input.clone(), output, &events).map_err(host("Could not set up the serial port"))
         });
-        let (peripherals, pci) = Peripherals::new(configuration, &vm, &memory, &events)?;
+        let (peripherals, pci) = Peripherals::new(configuration, resources, &vm, &memory, &events)?;
         let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
 
         let mut vcpus = Vec::new();

@@ -9,11 +9,13 @@ use hv::Hypervisor;
 
 use super::board::Board;
 use super::bus::GuestAction;
+use super::resources::Resources;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventStream, Events};
 use crate::lifecycle::{Lifecycle, Observation, Operation};
+use crate::socket::VirtioSocketDevice;
 use crate::state::State;
 
 /// What reaches the control thread.
@@ -64,15 +66,18 @@ pub struct Control {
     published: Arc<Published>,
     messages: Sender<Message>,
     thread: Option<JoinHandle<()>>,
+    resources: Resources,
 }
 
 impl Control {
     /// A machine and its thread.
     pub fn new(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn Hypervisor>) -> Result<Self> {
         let published = Arc::new(Published { state: Mutex::new(State::Stopped), events: Events::default() });
+        let resources = Resources::new(&configuration)?;
         let (messages, inbox) = channel();
         let machine = Machine {
             configuration,
+            resources: resources.clone(),
             hypervisor,
             published: Arc::clone(&published),
             messages: messages.clone(),
@@ -82,7 +87,7 @@ impl Control {
         };
         let thread = std::thread::Builder::new().name("vm-control".to_owned()).spawn(move || machine.run(&inbox));
         let thread = thread.map_err(|error| Error::because(ErrorKind::Host, "Could not start the machine's control thread", error))?;
-        Ok(Self { published, messages, thread: Some(thread) })
+        Ok(Self { published, messages, thread: Some(thread), resources })
     }
 
     /// The state.
@@ -93,6 +98,11 @@ impl Control {
     /// Events from now on.
     pub fn events(&self) -> EventStream {
         self.published.events.subscribe()
+    }
+
+    /// The socket devices.
+    pub fn socket_devices(&self) -> Vec<VirtioSocketDevice> {
+        self.resources.sockets.iter().map(|ports| VirtioSocketDevice::new(Arc::clone(ports))).collect()
     }
 
     /// Asks for an operation.
@@ -122,6 +132,7 @@ impl fmt::Debug for Control {
 /// The machine, as its thread has it.
 struct Machine {
     configuration: VirtualMachineConfiguration,
+    resources: Resources,
     hypervisor: Arc<dyn Hypervisor>,
     published: Arc<Published>,
     messages: Sender<Message>,
@@ -204,7 +215,7 @@ impl Machine {
 
     fn build(&mut self) -> Result<Board> {
         self.boards += 1;
-        Board::new(self.boards, &self.configuration, &*self.hypervisor, self.messages.clone())
+        Board::new(self.boards, &self.configuration, &self.resources, &*self.hypervisor, self.messages.clone())
     }
 
     fn guest_did(&mut self, action: GuestAction) {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use boot::layout;
 use devices::EventLoop;
 use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
+use devices::virtio::socket::Socket;
 use devices::virtio::{Block, Entropy, Network, VirtioDevice, VirtioPci};
 use hv::{GuestMemory, Vm};
 
 use super::board::{below, host};
 use super::network::{self, Passt};
+use super::resources::Resources;
 use super::storage;
 use crate::configuration::{EntropyDevice, NetworkDevice, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +29,7 @@ impl Peripherals {
     /// Makes every device of the configuration and a bus that they are on, in the order of the configuration.
     pub fn new(
         configuration: &VirtualMachineConfiguration,
+        resources: &Resources,
         vm: &Arc<dyn Vm>,
         memory: &GuestMemory,
         events: &Arc<EventLoop>,
@@ -43,6 +46,9 @@ impl Peripherals {
         }
         for EntropyDevice::Virtio in &configuration.entropy_devices {
             wanted.push(Box::new(Entropy::new(Arc::clone(events))));
+        }
+        for ports in &resources.sockets {
+            wanted.push(Box::new(Socket::new(Arc::clone(ports), Arc::clone(events))));
         }
 
         let mut bus = PciBus::new(Arc::new(HostBridge::new(HOST_BRIDGE)));

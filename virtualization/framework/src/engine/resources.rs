@@ -1,0 +1,25 @@
+//! What a machine has from its creation to its end, whatever boards come and go.
+
+use std::sync::Arc;
+
+use devices::virtio::socket::SocketPorts;
+
+use crate::configuration::{SocketDevice, VirtualMachineConfiguration};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The lasting parts of devices, by their place in the configuration.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    /// The host's side of each socket device.
+    pub sockets: Vec<Arc<SocketPorts>>,
+}
+
+impl Resources {
+    /// Those of a machine with this configuration.
+    pub fn new(configuration: &VirtualMachineConfiguration) -> Result<Self> {
+        let ports = |SocketDevice::Virtio: &SocketDevice| SocketPorts::new();
+        let sockets = configuration.socket_devices.iter().map(ports).collect::<std::io::Result<_>>();
+        let sockets = sockets.map_err(|error| Error::because(ErrorKind::Host, "Could not set up the machine's sockets", error))?;
+        Ok(Self { sockets })
+    }
+}
