@@ -1,8 +1,7 @@
 //! The tests that need KVM: run here where there is one, and in the emulated Linux elsewhere.
 
-use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,22 +14,27 @@ use crate::{guests, process};
 /// The package and the test in it.
 const PACKAGE: &str = "virtualization";
 const TEST: &str = "guests";
+/// The program that the tests run inside a guest.
+const PROBE: &str = "guest_probe";
 /// How long all of them may take in the emulated Linux.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Runs them.
 pub fn test() -> Result<()> {
     guests::assemble(&["x86_64".to_owned()])?;
-    let program = build()?;
+    let program = build(&["test", "--no-run", "--test", TEST], &[], TEST)?;
+    // It runs in a guest that has no libraries.
+    let probe = build(&["rustc", "--example", PROBE], &["-C", "target-feature=+crt-static", "-C", "strip=symbols"], PROBE)?;
     let folder = guests::folder()?;
+    let variables = [("VIVARIUM_GUESTS", folder.as_path()), ("VIVARIUM_GUEST_PROBE", probe.as_path())];
     // A guest keeps a processor busy; several at once only make each other late.
-    let arguments = [program, "--test-threads=1".into()];
+    let arguments = [program.into_os_string(), "--test-threads=1".into()];
     if has_kvm() {
         println!("== guests on KVM");
-        return process::run(Command::new(&arguments[0]).args(&arguments[1..]).env("VIVARIUM_GUESTS", folder));
+        return process::run(Command::new(&arguments[0]).args(&arguments[1..]).envs(variables));
     }
     println!("== guests on the KVM of an emulated Linux, which takes some minutes");
-    Nested { cpus: 2, memory: 3072, patience: PATIENCE }.run(&arguments, &[("VIVARIUM_GUESTS", &folder)])
+    Nested { cpus: 2, memory: 3072, patience: PATIENCE }.run(&arguments, &variables)
 }
 
 /// Whether there is a KVM that runs ordinary guests and may be used.
@@ -39,13 +43,17 @@ fn has_kvm() -> bool {
     hardware && OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
 }
 
-fn build() -> Result<OsString> {
+/// Builds something of the package and returns where it is.
+fn build(what: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--locked", "--no-run", "--quiet", "--message-format=json", "--package", PACKAGE, "--test", TEST]);
+    cargo.args(what).args(["--locked", "--quiet", "--message-format=json", "--package", PACKAGE]);
+    if !flags.is_empty() {
+        cargo.arg("--").args(flags);
+    }
     let output = cargo.current_dir(process::root()).stderr(Stdio::inherit()).output().context("Could not start cargo")?;
     let built = Message::parse_stream(&*output.stdout).filter_map(Result::ok).find_map(|message| match message {
-        Message::CompilerArtifact(artifact) if artifact.target.name == TEST => artifact.executable,
+        Message::CompilerArtifact(artifact) if artifact.target.name == name => artifact.executable,
         _ => None,
     });
-    Ok(built.with_context(|| format!("The tests {TEST} of {PACKAGE} could not be built"))?.into_os_string())
+    Ok(built.with_context(|| format!("{name} of {PACKAGE} could not be built"))?.into_std_path_buf())
 }

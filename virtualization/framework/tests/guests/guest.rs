@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A guest, first as it is to be, then as it runs.
 pub struct Guest {
     folder: PathBuf,
-    cpus: usize,
-    words: String,
+    /// What it is to be, without a boot loader and a serial port.
+    pub configuration: VirtualMachineConfiguration,
     running: Option<Running>,
 }
 
@@ -41,30 +41,25 @@ impl Guest {
             eprintln!("skipped: there is no test guest in {}; cargo xtask guests x86_64 assembles it", folder.display());
             return None;
         }
-        Some(Self { folder, cpus: 1, words: String::new(), running: None })
+        let mut configuration = VirtualMachineConfiguration::new();
+        configuration.cpu_count = 1;
+        configuration.memory_size = 512 * MIB;
+        Some(Self { folder, configuration, running: None })
     }
 
-    /// With so many vCPUs.
-    pub fn cpus(mut self, count: usize) -> Self {
-        self.cpus = count;
-        self
-    }
-
-    /// With these words on the kernel's command line.
-    pub fn words(mut self, words: &str) -> Self {
-        words.clone_into(&mut self.words);
-        self
+    /// Starts it with these words on the kernel's command line, and waits until its shell is there.
+    pub fn start(&mut self, words: &str) {
+        self.start_only(words);
+        self.wait_for("vivarium guest ready");
     }
 
     /// Starts it.
-    pub fn start(&mut self) {
+    pub fn start_only(&mut self, words: &str) {
         let (input, keyboard) = rustix::pipe::pipe().unwrap();
         let (screen, output) = rustix::pipe::pipe().unwrap();
-        let mut configuration = VirtualMachineConfiguration::new();
-        configuration.cpu_count = self.cpus;
-        configuration.memory_size = 512 * MIB;
+        let mut configuration = self.configuration.clone();
         let loader = LinuxBootLoader::new(self.folder.join("kernel")).initial_ramdisk(self.folder.join("initrd.gz"));
-        configuration.boot_loader = Some(loader.command_line(format!("console=ttyS0 {}", self.words)).into());
+        configuration.boot_loader = Some(loader.command_line(format!("console=ttyS0 {words}")).into());
         configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
         let machine = VirtualMachine::new(configuration).unwrap();
         let (happened, events) = channel();
@@ -88,6 +83,24 @@ impl Guest {
         self.running = Some(Running { machine, events, keyboard: keyboard.into(), lines });
     }
 
+    /// Tries to start a machine beside it, with the same guest.
+    pub fn start_another(&self, mut configuration: VirtualMachineConfiguration) -> virtualization::Result<()> {
+        configuration.boot_loader = Some(LinuxBootLoader::new(self.folder.join("kernel")).into());
+        VirtualMachine::new(configuration)?.start().wait()
+    }
+
+    /// Types a command and waits for a line that it says.
+    pub fn run(&mut self, command: &str, answer: &str) -> String {
+        self.type_line(command);
+        self.wait_for(answer)
+    }
+
+    /// Switches it off.
+    pub fn power_off(&mut self) {
+        self.type_line("poweroff -f");
+        assert!(matches!(self.event(), Event::GuestStopped));
+    }
+
     fn running(&mut self) -> &mut Running {
         self.running.as_mut().expect("it was started")
     }
@@ -102,15 +115,15 @@ impl Guest {
         self.running().keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// Reads until there is a line with this text. What is typed is echoed, so the text is to be another one.
-    pub fn wait_for(&mut self, text: &str) {
+    /// Reads until there is a line with this text, and returns it. What is typed is echoed, so the text is to be another one.
+    pub fn wait_for(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = self.running().lines.recv_timeout(left);
             let line = line.unwrap_or_else(|error| panic!("the guest never said {text:?}: {error}"));
             if line.contains(text) {
-                return;
+                return line;
             }
         }
     }

@@ -4,24 +4,22 @@
 //! them out on a computer without. The guests are those of `cargo xtask guests x86_64`.
 
 mod guest;
+mod peripherals;
 
 use guest::Guest;
 use virtualization::{Event, State};
 
 #[test]
 fn a_guest_sees_its_processors_and_memory_and_takes_what_is_typed() {
-    let Some(mut guest) = Guest::prepare().map(|guest| guest.cpus(4)) else { return };
-    guest.start();
-    guest.wait_for("vivarium guest ready");
-    guest.type_line("echo processors $(nproc)");
-    guest.wait_for("processors 4");
-    guest.type_line("free -m | awk '/Mem:/ {print \"memory\", ($2 > 400 && $2 < 512)}'");
-    guest.wait_for("memory 1");
+    let Some(mut guest) = Guest::prepare() else { return };
+    guest.configuration.cpu_count = 4;
+    guest.start("");
+    guest.run("echo processors $(nproc)", "processors 4");
+    guest.run(r#"free -m | awk '/Mem:/ {print "memory", ($2 > 400 && $2 < 512)}'"#, "memory 1");
     guest.machine().pause().wait().unwrap();
     assert_eq!(guest.machine().state(), State::Paused);
     guest.machine().resume().wait().unwrap();
-    guest.type_line("echo alive $((6 * 7))");
-    guest.wait_for("alive 42");
+    guest.run("echo alive $((6 * 7))", "alive 42");
     guest.machine().request_stop().wait().unwrap();
     guest.wait_for("vivarium guest going down");
     assert!(matches!(guest.event(), Event::GuestStopped));
@@ -31,22 +29,18 @@ fn a_guest_sees_its_processors_and_memory_and_takes_what_is_typed() {
 #[test]
 fn a_reboot_and_a_power_off_are_what_they_are() {
     let Some(mut guest) = Guest::prepare() else { return };
-    guest.start();
-    guest.wait_for("vivarium guest ready");
+    guest.start("quiet");
     guest.type_line("reboot -f");
     assert!(matches!(guest.event(), Event::GuestRebooted));
     guest.wait_for("vivarium guest ready");
-    guest.type_line("poweroff -f");
-    assert!(matches!(guest.event(), Event::GuestStopped));
+    guest.power_off();
 }
 
 #[test]
 fn a_panic_and_a_triple_fault_are_what_they_are() {
     // After the panic the kernel reboots, by a triple fault.
-    let Some(guest) = Guest::prepare() else { return };
-    let mut guest = guest.words("panic=-1 reboot=t");
-    guest.start();
-    guest.wait_for("vivarium guest ready");
+    let Some(mut guest) = Guest::prepare() else { return };
+    guest.start("quiet panic=-1 reboot=t");
     guest.type_line("echo c > /proc/sysrq-trigger");
     assert!(matches!(guest.event(), Event::GuestPanicked));
     let Event::StoppedWithError(error) = guest.event() else { panic!("the machine went on") };
@@ -56,8 +50,9 @@ fn a_panic_and_a_triple_fault_are_what_they_are() {
 
 #[test]
 fn stop_ends_a_guest_at_once() {
-    let Some(mut guest) = Guest::prepare().map(|guest| guest.cpus(2)) else { return };
-    guest.start();
+    let Some(mut guest) = Guest::prepare() else { return };
+    guest.configuration.cpu_count = 2;
+    guest.start_only("");
     guest.wait_for("Linux version");
     guest.machine().stop().wait().unwrap();
     assert_eq!(guest.machine().state(), State::Stopped);

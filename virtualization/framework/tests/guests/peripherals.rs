@@ -1,0 +1,122 @@
+//! Devices, as a real driver uses them.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use virtualization::{
+    Access, DiskImage, EntropyDevice, ErrorKind, NatNetworkAttachment, SocketDevice, VirtioBlockDevice, VirtioNetworkDevice,
+};
+
+use crate::guest::Guest;
+
+fn qemu_img(arguments: &[&str], path: &Path) {
+    let done = Command::new("qemu-img").args(arguments).arg(path).output().expect("qemu-img, which cargo xtask setup installs");
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn disks_hold_what_was_written_across_a_power_off() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (raw, qcow2) = (folder.path().join("disk.raw"), folder.path().join("disk.qcow2"));
+    std::fs::write(&raw, vec![0; 16 << 20]).unwrap();
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", "size=16M"], &qcow2);
+    let disk = |path: &Path, access| VirtioBlockDevice::new(DiskImage::open(path, access).unwrap());
+    guest.configuration.storage_devices =
+        vec![disk(&raw, Access::ReadWrite).identifier("first").into(), disk(&qcow2, Access::ReadWrite).into()];
+    guest.configuration.entropy_devices = vec![EntropyDevice::Virtio];
+    guest.start("quiet");
+    guest.run("cat /sys/block/vda/serial", "first");
+    guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync; echo written $?", "written 0");
+    guest.run("dd if=/dev/vda of=/dev/vdb bs=1M conv=fsync; echo copied $?", "copied 0");
+    let sum = guest.run("md5sum /dev/vda", "  /dev/vda");
+    guest.power_off();
+
+    // Who has it open to write has it alone.
+    let mut other = guest.configuration.clone();
+    other.storage_devices = vec![disk(&raw, Access::ReadOnly).into()];
+    assert_eq!(guest.start_another(other).unwrap_err().kind(), ErrorKind::InvalidDiskImage);
+
+    drop(guest);
+    let Some(mut guest) = Guest::prepare() else { return };
+    guest.configuration.storage_devices = vec![disk(&raw, Access::ReadOnly).into(), disk(&qcow2, Access::ReadWrite).into()];
+    guest.start("quiet");
+    guest.run("md5sum /dev/vda", &sum);
+    guest.run("md5sum /dev/vdb", &sum.replace("vda", "vdb"));
+    guest.run("dd if=/dev/zero of=/dev/vda count=1 conv=fsync; echo denied $?", "denied 1");
+    guest.run("blkdiscard -o 1048576 -l 1048576 /dev/vdb; echo discarded $?", "discarded 0");
+    guest.power_off();
+    drop(guest);
+    qemu_img(&["check", "-q"], &qcow2);
+}
+
+#[test]
+fn a_guest_reaches_the_host_through_the_network() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut request = [0; 4];
+        connection.read_exact(&mut request).unwrap();
+        assert_eq!(&request, b"GET ");
+        let page = "served by the host\n".repeat(5000);
+        write!(connection, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{page}", page.len()).unwrap();
+    });
+    guest.configuration.network_devices = vec![VirtioNetworkDevice::new(NatNetworkAttachment::new()).into()];
+    guest.start_only("quiet vivarium.net");
+    guest.wait_for("vivarium network eth0 10.0.2.15/24");
+    guest.wait_for("vivarium guest ready");
+    guest.run(&format!("wget -q -O - http://10.0.2.2:{port}/ | grep -c 'served by the host'"), "5000");
+    serving.join().unwrap();
+    guest.power_off();
+}
+
+#[test]
+fn programs_of_guest_and_host_connect_by_sockets() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    let Some(probe) = std::env::var_os("VIVARIUM_GUEST_PROBE") else {
+        eprintln!("skipped: cargo xtask test builds the program for this and says in VIVARIUM_GUEST_PROBE where it is");
+        return;
+    };
+    // It gets into the guest on a disk.
+    let mut program = std::fs::read(probe).unwrap();
+    program.resize(program.len().next_multiple_of(512), 0);
+    let mut image = tempfile::NamedTempFile::new().unwrap();
+    image.write_all(&program).unwrap();
+    guest.configuration.storage_devices = vec![VirtioBlockDevice::new(DiskImage::open(image.path(), Access::ReadOnly).unwrap()).into()];
+    guest.configuration.socket_devices = vec![SocketDevice::Virtio];
+    guest.start("quiet");
+    guest.run("cat /dev/vda > /run/probe; chmod +x /run/probe; echo there $?", "there 0");
+
+    let sockets = guest.machine().socket_devices().remove(0);
+    let mut listener = sockets.listen(5000).unwrap();
+    assert_eq!(sockets.listen(5000).unwrap_err().kind(), ErrorKind::InvalidState);
+    assert_eq!(sockets.connect(6000).wait().unwrap_err().kind(), ErrorKind::Network);
+    guest.type_line("/run/probe connect 5000");
+    let connection = listener.next().unwrap();
+    assert_eq!(connection.destination_port(), 5000);
+    let mut said = [0; 20];
+    connection.stream().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"hello from the guest");
+    connection.stream().write_all(&vec![b'x'; 1 << 20]).unwrap();
+    drop(connection);
+    guest.wait_for("received 1048576");
+
+    guest.run("/run/probe listen 6000 &", "listening at 6000");
+    let connection = sockets.connect(6000).wait().unwrap();
+    let sent: Vec<u8> = (0..1_u32 << 20).map(|index| (index % 251) as u8).collect();
+    let mut writer = connection.stream().try_clone().unwrap();
+    let copy = sent.clone();
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&copy).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut echoed = Vec::new();
+    connection.stream().read_to_end(&mut echoed).unwrap();
+    writing.join().unwrap();
+    assert!(echoed == sent, "{} of {} bytes came back, or not the same ones", echoed.len(), sent.len());
+    guest.power_off();
+}
