@@ -27,6 +27,7 @@
 //!
 //! On Linux machines run on KVM. What is not there yet is refused by [`VirtualMachine::new`], never left out.
 
+mod balloon;
 mod completion;
 mod configuration;
 mod engine;
@@ -38,6 +39,7 @@ mod machine;
 mod socket;
 mod state;
 
+pub use balloon::VirtioMemoryBalloonDevice;
 pub use completion::Completion;
 pub use configuration::{
     Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, BootLoader, COMMAND_LINE_MAXIMUM, CONSOLE_PORTS_MAXIMUM, CachingMode,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::Completion;
 use crate::configuration::VirtualMachineConfiguration;
 use crate::engine::{self, Control};
@@ -54,6 +55,11 @@ impl VirtualMachine {
     /// The state.
     pub fn state(&self) -> State {
         self.control.state()
+    }
+
+    /// The machine's memory balloons, as they are in its configuration.
+    pub fn memory_balloon_devices(&self) -> Vec<VirtioMemoryBalloonDevice> {
+        self.control.memory_balloon_devices()
     }
 
     /// The machine's socket devices, as they are in its configuration.

@@ -6,6 +6,7 @@
 //! What a guest puts into queues is not trusted. A chain that makes no sense gets an error where the device has one to give; a queue that
 //! cannot be read any longer makes the device ask for a reset (`DEVICE_NEEDS_RESET`).
 
+pub mod balloon;
 mod block;
 mod buffers;
 mod entropy;

@@ -1,5 +1,6 @@
 //! Virtio devices, with the test playing the guest's driver: through configuration space, registers, queues and doorbells, without KVM.
 
+mod balloon;
 mod block;
 mod driver;
 mod entropy;

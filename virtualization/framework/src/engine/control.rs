@@ -5,11 +5,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use devices::virtio::balloon::BalloonTarget;
 use hv::Hypervisor;
 
 use super::board::Board;
 use super::bus::GuestAction;
 use super::resources::Resources;
+use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
 use crate::error::{Error, ErrorKind, Result};
@@ -67,13 +69,14 @@ pub struct Control {
     messages: Sender<Message>,
     thread: Option<JoinHandle<()>>,
     resources: Resources,
+    memory_size: u64,
 }
 
 impl Control {
     /// A machine and its thread.
     pub fn new(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn Hypervisor>) -> Result<Self> {
         let published = Arc::new(Published { state: Mutex::new(State::Stopped), events: Events::default() });
-        let resources = Resources::new(&configuration)?;
+        let (resources, memory_size) = (Resources::new(&configuration)?, configuration.memory_size);
         let (messages, inbox) = channel();
         let machine = Machine {
             configuration,
@@ -87,7 +90,7 @@ impl Control {
         };
         let thread = std::thread::Builder::new().name("vm-control".to_owned()).spawn(move || machine.run(&inbox));
         let thread = thread.map_err(|error| Error::because(ErrorKind::Host, "Could not start the machine's control thread", error))?;
-        Ok(Self { published, messages, thread: Some(thread), resources })
+        Ok(Self { published, messages, thread: Some(thread), resources, memory_size })
     }
 
     /// The state.
@@ -98,6 +101,12 @@ impl Control {
     /// Events from now on.
     pub fn events(&self) -> EventStream {
         self.published.events.subscribe()
+    }
+
+    /// The memory balloons.
+    pub fn memory_balloon_devices(&self) -> Vec<VirtioMemoryBalloonDevice> {
+        let device = |target: &Arc<BalloonTarget>| VirtioMemoryBalloonDevice::new(Arc::clone(target), self.memory_size);
+        self.resources.balloons.iter().map(device).collect()
     }
 
     /// The socket devices.

@@ -32,7 +32,6 @@ pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> 
     let missing = [
         ("serial_ports with a virtio console", virtio_console),
         ("console_devices", !configuration.console_devices.is_empty()),
-        ("memory_balloon_devices", !configuration.memory_balloon_devices.is_empty()),
         ("directory_sharing_devices", !configuration.directory_sharing_devices.is_empty()),
     ];
     let missing: Vec<&str> = missing.into_iter().filter_map(|(what, is_wanted)| is_wanted.then_some(what)).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use boot::layout;
 use devices::EventLoop;
 use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
+use devices::virtio::balloon::Balloon;
 use devices::virtio::socket::Socket;
 use devices::virtio::{Block, Entropy, Network, VirtioDevice, VirtioPci};
 use hv::{GuestMemory, Vm};
@@ -46,6 +47,9 @@ impl Peripherals {
         }
         for EntropyDevice::Virtio in &configuration.entropy_devices {
             wanted.push(Box::new(Entropy::new(Arc::clone(events))));
+        }
+        for target in &resources.balloons {
+            wanted.push(Box::new(Balloon::new(Arc::clone(target), Arc::clone(events))));
         }
         for ports in &resources.sockets {
             wanted.push(Box::new(Socket::new(Arc::clone(ports), Arc::clone(events))));

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use devices::virtio::balloon::BalloonTarget;
 use devices::virtio::socket::SocketPorts;
 
-use crate::configuration::{SocketDevice, VirtualMachineConfiguration};
+use crate::configuration::{MemoryBalloonDevice, SocketDevice, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The lasting parts of devices, by their place in the configuration.
 #[derive(Debug, Clone)]
 pub struct Resources {
+    /// What each memory balloon should have.
+    pub balloons: Vec<Arc<BalloonTarget>>,
     /// The host's side of each socket device.
     pub sockets: Vec<Arc<SocketPorts>>,
 }
@@ -20,6 +23,7 @@ impl Resources {
         let ports = |SocketDevice::Virtio: &SocketDevice| SocketPorts::new();
         let sockets = configuration.socket_devices.iter().map(ports).collect::<std::io::Result<_>>();
         let sockets = sockets.map_err(|error| Error::because(ErrorKind::Host, "Could not set up the machine's sockets", error))?;
-        Ok(Self { sockets })
+        let balloons = configuration.memory_balloon_devices.iter().map(|MemoryBalloonDevice::Virtio| Arc::default()).collect();
+        Ok(Self { balloons, sockets })
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use virtualization::{
-    Access, DiskImage, EntropyDevice, ErrorKind, NatNetworkAttachment, SocketDevice, VirtioBlockDevice, VirtioNetworkDevice,
+    Access, DiskImage, EntropyDevice, ErrorKind, MIB, MemoryBalloonDevice, NatNetworkAttachment, SocketDevice, VirtioBlockDevice,
+    VirtioNetworkDevice,
 };
 
 use crate::guest::Guest;
@@ -71,6 +72,21 @@ fn a_guest_reaches_the_host_through_the_network() {
     guest.wait_for("vivarium guest ready");
     guest.run(&format!("wget -q -O - http://10.0.2.2:{port}/ | grep -c 'served by the host'"), "5000");
     serving.join().unwrap();
+    guest.power_off();
+}
+
+#[test]
+fn a_balloon_takes_memory_and_gives_it_back() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    guest.configuration.memory_balloon_devices = vec![MemoryBalloonDevice::Virtio];
+    guest.start("quiet");
+    let balloon = guest.machine().memory_balloon_devices().remove(0);
+    let free = r#"until free -m | awk '/Mem:/ {exit !($2 CONDITION)}'; do sleep 0.1; done; echo memory LABEL"#;
+    for (mib, condition, label) in [(300, "< 260", "taken"), (512, "> 400", "back")] {
+        balloon.set_target_virtual_machine_memory_size(mib * MIB);
+        guest.run(&free.replace("CONDITION", condition).replace("LABEL", label), &format!("memory {label}"));
+    }
+    assert_eq!(balloon.target_virtual_machine_memory_size(), 512 * MIB);
     guest.power_off();
 }
 

@@ -1,0 +1,54 @@
+//! The memory balloon of a machine, as the host's programs use it.
+
+use std::sync::Arc;
+
+use devices::virtio::balloon::{BalloonTarget, PAGE_SIZE};
+
+use crate::configuration::{MIB, VirtualMachineConfiguration};
+
+/// The memory balloon of a machine. Apple: `VZVirtioTraditionalMemoryBalloonDevice`.
+#[derive(Debug, Clone)]
+pub struct VirtioMemoryBalloonDevice {
+    target: Arc<BalloonTarget>,
+    memory_size: u64,
+}
+
+impl VirtioMemoryBalloonDevice {
+    pub(crate) fn new(target: Arc<BalloonTarget>, memory_size: u64) -> Self {
+        Self { target, memory_size }
+    }
+
+    /// Bytes that should be left to the guest; at first all of its memory.
+    pub fn target_virtual_machine_memory_size(&self) -> u64 {
+        self.memory_size - u64::from(self.target.wanted()) * PAGE_SIZE
+    }
+
+    /// Says how many bytes should be left to the guest: a whole number of MiB, rounded down, from
+    /// [`VirtualMachineConfiguration::minimum_allowed_memory_size`] to all of its memory. It is a wish that a guest may ignore.
+    pub fn set_target_virtual_machine_memory_size(&self, bytes: u64) {
+        let least = VirtualMachineConfiguration::minimum_allowed_memory_size();
+        let left = (bytes & !(MIB - 1)).max(least).min(self.memory_size);
+        // Pages of less memory than 16 TiB.
+        self.target.set(u32::try_from((self.memory_size - left) / PAGE_SIZE).unwrap_or(u32::MAX));
+    }
+
+    /// Bytes that are left to the guest, as it says itself. Not in Apple's model.
+    pub fn virtual_machine_memory_size(&self) -> u64 {
+        self.memory_size.saturating_sub(u64::from(self.target.actual()) * PAGE_SIZE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_rounded_and_kept_in_bounds() {
+        let balloon = VirtioMemoryBalloonDevice::new(Arc::default(), 512 * MIB);
+        assert_eq!(balloon.target_virtual_machine_memory_size(), 512 * MIB);
+        for (wish, target) in [(100 * MIB + 5, 100), (0, 32), (u64::MAX, 512)] {
+            balloon.set_target_virtual_machine_memory_size(wish);
+            assert_eq!(balloon.target_virtual_machine_memory_size(), target * MIB);
+        }
+    }
+}
