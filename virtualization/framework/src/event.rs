@@ -21,6 +21,20 @@ pub enum Event {
     StoppedWithError(Arc<Error>),
     /// The guest began anew; the machine stays [`State::Running`].
     GuestRebooted,
+    /// A program in the guest opened a console's port. Apple: `VZVirtioConsoleDeviceDelegate`.
+    ConsolePortOpened {
+        /// Which of the configuration's console devices.
+        device: usize,
+        /// The port's number.
+        port: u32,
+    },
+    /// It closed it again.
+    ConsolePortClosed {
+        /// Which of the configuration's console devices.
+        device: usize,
+        /// The port's number.
+        port: u32,
+    },
     /// The guest's kernel said that it panicked. What it does next is up to it.
     GuestPanicked,
 }

@@ -9,6 +9,7 @@
 pub mod balloon;
 mod block;
 mod buffers;
+pub mod console;
 mod entropy;
 mod network;
 mod queue;

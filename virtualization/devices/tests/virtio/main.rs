@@ -2,6 +2,7 @@
 
 mod balloon;
 mod block;
+mod console;
 mod driver;
 mod entropy;
 mod hostile;

@@ -69,7 +69,7 @@ impl Board {
             let output = Output::new(uart.attachment.output.clone());
             Uart::new(line, uart.attachment.input.clone(), output, &events).map_err(host("Could not set up the serial port"))
         });
-        let (peripherals, pci) = Peripherals::new(configuration, resources, &vm, &memory, &events)?;
+        let (peripherals, pci) = Peripherals::new(configuration, resources, &vm, &memory, &events, &(number, control.clone()))?;
         let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
 
         let mut vcpus = Vec::new();

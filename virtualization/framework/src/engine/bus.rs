@@ -17,6 +17,15 @@ pub enum GuestAction {
     Reset,
     /// It says that it panicked.
     Panic,
+    /// A program of it opened or closed a port of a console.
+    Port {
+        /// Which console device.
+        device: usize,
+        /// Its port.
+        port: u32,
+        /// Which of the two.
+        is_open: bool,
+    },
 }
 
 /// Devices by address, for the vCPUs of one board.

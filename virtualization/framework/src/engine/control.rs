@@ -238,6 +238,8 @@ impl Machine {
             }
             GuestAction::Reset => self.reboot(),
             GuestAction::Panic => self.published.events.send(&Event::GuestPanicked),
+            GuestAction::Port { device, port, is_open: true } => self.published.events.send(&Event::ConsolePortOpened { device, port }),
+            GuestAction::Port { device, port, is_open: false } => self.published.events.send(&Event::ConsolePortClosed { device, port }),
         }
     }
 

@@ -1,0 +1,427 @@
+//! The console (Virtio 1.2, 5.3): one port, or several with names.
+//!
+//! It has a thread of its own, as whoever reads a port may keep it waiting for a moment, before what comes is lost ([`Output`]).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use super::buffers::Buffers;
+use super::queue::{ActiveQueue, Failure};
+use super::{Activation, Kind, VirtioDevice};
+use crate::serial::Output;
+use crate::{EventLoop, Handler, Interest, Registration, Watches};
+
+const QUEUE_SIZE: u16 = 64;
+/// Several ports (5.3.3).
+const MULTIPORT: u64 = 1 << 1;
+/// Queues for control messages, to the guest and from it.
+const CONTROL_RECEIVE: u16 = 2;
+const CONTROL_TRANSMIT: u16 = 3;
+/// Tokens of the ports' inputs come after those of the queues, which are their numbers.
+const FIRST_INPUT: u32 = 1 << 16;
+/// Bytes that are moved at once.
+const CHUNK: usize = 4096;
+
+/// Control messages (5.3.6.2).
+mod control {
+    pub const DEVICE_READY: u16 = 0;
+    pub const PORT_ADD: u16 = 1;
+    pub const PORT_READY: u16 = 3;
+    pub const CONSOLE_PORT: u16 = 4;
+    pub const PORT_OPEN: u16 = 6;
+    pub const PORT_NAME: u16 = 7;
+}
+
+/// A port.
+#[derive(Debug)]
+pub struct Port {
+    /// Its number.
+    pub number: u32,
+    /// By what name programs in the guest find it.
+    pub name: Option<String>,
+    /// Whether it is a console rather than a channel for programs.
+    pub is_console: bool,
+    /// Where the guest's input comes from.
+    pub input: Option<Arc<File>>,
+    /// Where its output goes.
+    pub output: Output,
+}
+
+/// Told when a program in the guest opens or closes a port: its number, and which of the two.
+pub type Opened = Box<dyn Fn(u32, bool) + Send + Sync>;
+
+/// Ports as they are while no driver is there.
+struct Ports {
+    ports: Vec<PortState>,
+    /// Whether there are control messages.
+    is_multiport: bool,
+    opened: Opened,
+}
+
+struct PortState {
+    port: Port,
+    is_open: bool,
+    is_watched: bool,
+    has_ended: bool,
+}
+
+/// The device.
+pub struct Console {
+    ports: Arc<Mutex<Ports>>,
+    events: EventLoop,
+    running: Option<Registration>,
+    /// More than the highest number of a port.
+    count: u32,
+    is_multiport: bool,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Console({} ports)", self.count)
+    }
+}
+
+fn lock(ports: &Mutex<Ports>) -> MutexGuard<'_, Ports> {
+    ports.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Console {
+    /// A console with one port, which is always open.
+    ///
+    /// # Errors
+    /// Where there are no threads or descriptors left.
+    pub fn single(input: Option<Arc<File>>, output: Output) -> io::Result<Self> {
+        let port = Port { number: 0, name: None, is_console: true, input, output };
+        Self::new(vec![port], 1, false, Box::new(|_, _| {}))
+    }
+
+    /// A console with these ports, and room for `count` of them.
+    ///
+    /// # Errors
+    /// As [`Self::single`].
+    pub fn multiple(ports: Vec<Port>, count: u32, opened: Opened) -> io::Result<Self> {
+        Self::new(ports, count, true, opened)
+    }
+
+    fn new(ports: Vec<Port>, count: u32, is_multiport: bool, opened: Opened) -> io::Result<Self> {
+        let state = |port| PortState { port, is_open: !is_multiport, is_watched: false, has_ended: false };
+        let ports = Ports { ports: ports.into_iter().map(state).collect(), is_multiport, opened };
+        Ok(Self { ports: Arc::new(Mutex::new(ports)), events: EventLoop::new("vm-console")?, running: None, count, is_multiport })
+    }
+}
+
+/// The queues of a port, to the guest and from it (5.3.2): the control queues are between those of ports 0 and 1.
+fn queues_of(port: u32) -> Option<(u16, u16)> {
+    let first = u16::try_from(if port == 0 { 0 } else { port.checked_mul(2)?.checked_add(2)? }).ok()?;
+    Some((first, first.checked_add(1)?))
+}
+
+impl VirtioDevice for Console {
+    fn kind(&self) -> Kind {
+        Kind::Console
+    }
+
+    fn features(&self) -> u64 {
+        if self.is_multiport { MULTIPORT } else { 0 }
+    }
+
+    fn queue_sizes(&self) -> Vec<u16> {
+        let queues = if self.is_multiport { (self.count as usize + 1) * 2 } else { 2 };
+        vec![QUEUE_SIZE; queues]
+    }
+
+    fn configuration(&self) -> Vec<u8> {
+        // Columns and rows are not known; then the number of ports, and no emergency writes.
+        [0, self.count, 0].into_iter().flat_map(u32::to_le_bytes).collect()
+    }
+
+    fn activate(&mut self, activation: Activation) -> io::Result<()> {
+        let Activation { queues, failure, features } = activation;
+        let is_controlled = features & MULTIPORT != 0;
+        let server = Server { ports: Arc::clone(&self.ports), queues, failure, is_controlled, messages: VecDeque::new() };
+        self.running = Some(self.events.add(server, Server::begin)?);
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.running = None;
+        let mut ports = lock(&self.ports);
+        let is_multiport = ports.is_multiport;
+        for state in &mut ports.ports {
+            (state.is_open, state.is_watched) = (!is_multiport, false);
+        }
+    }
+
+    fn pause(&self) {
+        self.events.pause();
+    }
+
+    fn resume(&self) {
+        self.events.resume();
+    }
+}
+
+struct Server {
+    ports: Arc<Mutex<Ports>>,
+    queues: Vec<(u16, ActiveQueue)>,
+    failure: Failure,
+    is_controlled: bool,
+    /// Control messages that wait for room in the guest.
+    messages: VecDeque<Vec<u8>>,
+}
+
+/// Messages that may wait; a guest that causes more and reads none is not answered any longer.
+const MESSAGES_MAXIMUM: usize = 1024;
+
+/// What came of reading a port's input.
+enum Received {
+    /// The guest has some more.
+    Some,
+    /// There is none now.
+    Nothing,
+    /// The port takes none now, or there will never be any again.
+    NoRoom,
+}
+
+impl Server {
+    fn begin(&mut self, watches: &mut Watches) -> io::Result<()> {
+        if !self.is_controlled {
+            // A driver that knows one port only has that one open.
+            lock(&self.ports).ports.iter_mut().filter(|state| state.port.number == 0).for_each(|state| state.is_open = true);
+        }
+        self.queues.iter().try_for_each(|(number, queue)| watches.add((*number).into(), queue.doorbell(), Interest::Read))?;
+        self.watch_inputs(watches)
+    }
+
+    fn queue(&mut self, number: u16) -> Option<&mut ActiveQueue> {
+        self.queues.iter_mut().find(|(other, _)| *other == number).map(|(_, queue)| queue)
+    }
+
+    fn say(&mut self, port: u32, event: u16, value: u16, more: &[u8]) {
+        if self.messages.len() < MESSAGES_MAXIMUM {
+            self.messages.push_back([&port.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes(), more].concat());
+        }
+    }
+
+    /// What the guest says about ports.
+    fn take_control(&mut self) -> Result<(), virtio_queue::Error> {
+        let mut said = Vec::new();
+        if let Some(queue) = self.queue(CONTROL_TRANSMIT) {
+            let memory = queue.memory().clone();
+            queue.serve(|chain| {
+                said.extend(Buffers::of(chain, &memory).and_then(|mut buffers| buffers.read::<8>()));
+                Some(0)
+            })?;
+        }
+        for message in said {
+            let [a, b, c, d, event_low, event_high, value_low, value_high] = message;
+            let (event, value) = (u16::from_le_bytes([event_low, event_high]), u16::from_le_bytes([value_low, value_high]));
+            self.controlled(u32::from_le_bytes([a, b, c, d]), event, value);
+        }
+        self.give_control()
+    }
+
+    fn controlled(&mut self, number: u32, event: u16, value: u16) {
+        let shared = Arc::clone(&self.ports);
+        let mut ports = lock(&shared);
+        if event == control::DEVICE_READY && value == 1 {
+            ports.ports.iter().for_each(|state| self.say(state.port.number, control::PORT_ADD, 1, b""));
+            return;
+        }
+        let Some(index) = ports.ports.iter().position(|state| state.port.number == number) else { return };
+        let state = &mut ports.ports[index];
+        match event {
+            control::PORT_READY if value == 1 => {
+                if state.port.is_console {
+                    self.say(number, control::CONSOLE_PORT, 1, b"");
+                }
+                if let Some(name) = &state.port.name {
+                    self.say(number, control::PORT_NAME, 1, name.as_bytes());
+                }
+                self.say(number, control::PORT_OPEN, 1, b"");
+            }
+            control::PORT_OPEN => {
+                let is_open = value != 0;
+                if std::mem::replace(&mut state.is_open, is_open) != is_open {
+                    (ports.opened)(number, is_open);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn give_control(&mut self) -> Result<(), virtio_queue::Error> {
+        let mut messages = std::mem::take(&mut self.messages);
+        let mut done = Ok(());
+        if let Some(queue) = self.queue(CONTROL_RECEIVE) {
+            let memory = queue.memory().clone();
+            done = queue.serve(|chain| {
+                let message = messages.pop_front()?;
+                let mut buffers = Buffers::of(chain, &memory).unwrap_or_default();
+                // Messages are short.
+                Some(buffers.write(&message).map_or(0, |()| message.len() as u32))
+            });
+        }
+        self.messages = messages;
+        done
+    }
+
+    /// From the guest to the host.
+    fn transmit(&mut self, index: usize) -> Result<(), virtio_queue::Error> {
+        let shared = Arc::clone(&self.ports);
+        let mut ports = lock(&shared);
+        let Some(state) = ports.ports.get_mut(index) else { return Ok(()) };
+        let Some(queue) = queues_of(state.port.number).and_then(|(_, number)| self.queue(number)) else { return Ok(()) };
+        let memory = queue.memory().clone();
+        queue.serve(|chain| {
+            let mut bytes = [0; CHUNK];
+            for part in Buffers::of(chain, &memory).unwrap_or_default().take_readable() {
+                let mut left = part;
+                while !left.is_empty() {
+                    let count = left.copy_to(&mut bytes[..]);
+                    // It takes everything.
+                    let _ = state.port.output.write(&bytes[..count]);
+                    let Ok(rest) = left.offset(count) else { break };
+                    left = rest;
+                }
+            }
+            Some(0)
+        })
+    }
+
+    /// From the host to the guest.
+    fn receive(&mut self, index: usize) -> Result<Received, virtio_queue::Error> {
+        let shared = Arc::clone(&self.ports);
+        let mut ports = lock(&shared);
+        let Some(state) = ports.ports.get_mut(index).filter(|state| state.is_open && !state.has_ended) else {
+            return Ok(Received::NoRoom);
+        };
+        let Some(input) = state.port.input.clone() else { return Ok(Received::Nothing) };
+        let Some(queue) = queues_of(state.port.number).and_then(|(number, _)| self.queue(number)) else {
+            return Ok(Received::NoRoom);
+        };
+        // Descriptors of a person's terminal are seldom ones that do not wait.
+        if !is_readable(&input) {
+            return Ok(Received::Nothing);
+        }
+        let memory = queue.memory().clone();
+        let mut received = Received::NoRoom;
+        queue.serve(|chain| {
+            if !matches!(received, Received::NoRoom) {
+                return None;
+            }
+            received = Received::Nothing;
+            let mut buffers = Buffers::of(chain, &memory).unwrap_or_default();
+            let mut bytes = [0; CHUNK];
+            let room = buffers.writable_length().min(CHUNK);
+            match rustix::io::read(&input, &mut bytes[..room]) {
+                Ok(0) if room > 0 => {
+                    state.has_ended = true;
+                    received = Received::NoRoom;
+                    None
+                }
+                Ok(count) => {
+                    received = Received::Some;
+                    Some(buffers.write(&bytes[..count]).map_or(0, |()| count as u32))
+                }
+                Err(Errno::AGAIN | Errno::INTR) => None,
+                Err(error) => {
+                    tracing::warn!(%error, "a console's input cannot be read any longer");
+                    state.has_ended = true;
+                    received = Received::NoRoom;
+                    None
+                }
+            }
+        })?;
+        Ok(received)
+    }
+
+    /// Waits for input where a port can take it.
+    fn watch_inputs(&mut self, watches: &mut Watches) -> io::Result<()> {
+        let mut ports = lock(&self.ports);
+        for (index, state) in ports.ports.iter_mut().enumerate() {
+            let Some(input) = state.port.input.as_ref().filter(|_| state.is_open && !state.has_ended) else { continue };
+            if !state.is_watched {
+                match watches.add(input_token(index), input, Interest::Read) {
+                    Ok(()) => state.is_watched = true,
+                    // A file is always ready: it is read when the guest has room.
+                    Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unwatch(&self, index: usize, watches: &mut Watches) {
+        if let Some(state) = lock(&self.ports).ports.get_mut(index)
+            && std::mem::take(&mut state.is_watched)
+        {
+            watches.remove(input_token(index));
+        }
+    }
+
+    fn port_of_queue(&self, queue: u32) -> Option<usize> {
+        let is_its = |state: &PortState| {
+            queues_of(state.port.number).is_some_and(|(receive, transmit)| [u32::from(receive), u32::from(transmit)].contains(&queue))
+        };
+        lock(&self.ports).ports.iter().position(is_its)
+    }
+
+    fn serve(&mut self, token: u32, watches: &mut Watches) -> Result<(), virtio_queue::Error> {
+        if let Some(index) = token.checked_sub(FIRST_INPUT) {
+            let index = index as usize;
+            if matches!(self.receive(index)?, Received::NoRoom) {
+                // Until the guest has room, or for good.
+                self.unwatch(index, watches);
+            }
+            return Ok(());
+        }
+        if let Some((_, queue)) = self.queues.iter().find(|(number, _)| u32::from(*number) == token) {
+            queue.doorbell().take();
+        }
+        match self.port_of_queue(token) {
+            _ if self.is_controlled && token == u32::from(CONTROL_TRANSMIT) => self.take_control()?,
+            _ if self.is_controlled && token == u32::from(CONTROL_RECEIVE) => self.give_control()?,
+            Some(index) if token % 2 == 1 => return self.transmit(index),
+            Some(_) | None => {}
+        }
+        let count = lock(&self.ports).ports.len();
+        for index in 0..count {
+            for _ in 0..QUEUE_SIZE {
+                if !matches!(self.receive(index)?, Received::Some) {
+                    break;
+                }
+            }
+        }
+        self.watch_inputs(watches).map_err(|_| virtio_queue::Error::QueueNotReady)
+    }
+}
+
+fn is_readable(file: &File) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&now)).is_ok_and(|count| count > 0)
+}
+
+fn input_token(index: usize) -> u32 {
+    // A console has far fewer ports than there are tokens.
+    FIRST_INPUT + index as u32
+}
+
+impl Handler for Server {
+    fn ready(&mut self, token: u32, watches: &mut Watches) {
+        if let Err(error) = self.serve(token, watches) {
+            let tokens: Vec<u32> = self.queues.iter().map(|(number, _)| (*number).into()).collect();
+            tokens.into_iter().for_each(|token| watches.remove(token));
+            let count = lock(&self.ports).ports.len();
+            (0..count).for_each(|index| self.unwatch(index, watches));
+            self.failure.fail("console", &error);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The console.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use devices::serial::Output;
+use devices::virtio::console::{Console, Port};
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
+
+fn pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    (reader.into(), writer.into())
+}
+
+const ROOM: u64 = BUFFERS + 0x2_0000;
+
+/// Gives a queue one buffer of this many bytes.
+fn make_room(driver: &mut Driver, queue: u16, size: u32) {
+    driver.put_descriptor(queue, 0, Descriptor(ROOM + u64::from(queue) * 0x1000, size, WRITE, 0));
+    driver.offer(queue, 0);
+}
+
+/// What the device put into the last such buffer.
+fn received(driver: &Driver, queue: u16) -> Vec<u8> {
+    let mut bytes = vec![0; driver.wait(queue) as usize];
+    driver.memory.read_slice(&mut bytes, GuestAddress(ROOM + u64::from(queue) * 0x1000)).unwrap();
+    bytes
+}
+
+fn next(driver: &mut Driver, queue: u16, size: u32) -> Vec<u8> {
+    make_room(driver, queue, size);
+    received(driver, queue)
+}
+
+fn control(driver: &mut Driver, port: u32, event: u16, value: u16) {
+    driver.request(3, &[Part::Give([&port.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes()].concat())]);
+}
+
+#[test]
+fn one_port_is_a_console_at_once() {
+    let ((input, mut keyboard), (mut screen, output)) = (pipe(), pipe());
+    let console = Console::single(Some(Arc::new(input)), Output::new(Some(Arc::new(output)))).unwrap();
+    let mut driver = Driver::ready(Box::new(console), 0);
+    driver.request(1, &[Part::Give(b"login: ".to_vec()), Part::Give(vec![b'x'; 5000])]);
+    let mut said = vec![0; 5007];
+    screen.read_exact(&mut said).unwrap();
+    assert_eq!(&said[..8], b"login: x");
+    // Before there is room, and after; more than fits.
+    keyboard.write_all(b"root\n").unwrap();
+    assert_eq!(next(&mut driver, 0, 3), b"roo");
+    assert_eq!(next(&mut driver, 0, 100), b"t\n");
+    make_room(&mut driver, 0, 100);
+    keyboard.write_all(b"ls\n").unwrap();
+    assert_eq!(received(&driver, 0), b"ls\n");
+    // It goes on after a reset.
+    driver.write(0x14, &[0]);
+    driver.set_up(0, &[64, 64]);
+    keyboard.write_all(b"again").unwrap();
+    assert_eq!(next(&mut driver, 0, 100), b"again");
+}
+
+#[test]
+fn an_input_that_is_a_file_is_read_to_its_end() {
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(&[b'a'; 300]).unwrap();
+    input.rewind().unwrap();
+    let console = Console::single(Some(Arc::new(input)), Output::new(None)).unwrap();
+    let mut driver = Driver::ready(Box::new(console), 0);
+    assert_eq!(next(&mut driver, 0, 200).len(), 200);
+    assert_eq!(next(&mut driver, 0, 200).len(), 100);
+}
+
+#[test]
+fn ports_are_named_and_opened() {
+    let ((input, mut host), (mut heard, output)) = (pipe(), pipe());
+    let (sender, opened) = channel();
+    let ports = vec![
+        Port { number: 0, name: None, is_console: true, input: None, output: Output::new(None) },
+        Port {
+            number: 2,
+            name: Some("org.example.agent".to_owned()),
+            is_console: false,
+            input: Some(Arc::new(input)),
+            output: Output::new(Some(Arc::new(output))),
+        },
+    ];
+    let console = Console::multiple(ports, 3, Box::new(move |port, is_open| sender.send((port, is_open)).unwrap())).unwrap();
+    let mut driver = Driver::ready(Box::new(console), 1 << 1);
+    assert_eq!(driver.read::<4>(0x2004), 3_u32.to_le_bytes());
+    host.write_all(b"early").unwrap();
+    control(&mut driver, u32::MAX, 0, 1);
+    assert_eq!(next(&mut driver, 2, 64), [0, 0, 0, 0, 1, 0, 1, 0]);
+    assert_eq!(next(&mut driver, 2, 64), [2, 0, 0, 0, 1, 0, 1, 0]);
+    control(&mut driver, 0, 3, 1);
+    assert_eq!(next(&mut driver, 2, 64), [0, 0, 0, 0, 4, 0, 1, 0]);
+    assert_eq!(next(&mut driver, 2, 64), [0, 0, 0, 0, 6, 0, 1, 0]);
+    control(&mut driver, 2, 3, 1);
+    assert_eq!(next(&mut driver, 2, 64), [&[2, 0, 0, 0, 7, 0, 1, 0][..], b"org.example.agent"].concat());
+    assert_eq!(next(&mut driver, 2, 64), [2, 0, 0, 0, 6, 0, 1, 0]);
+    // Port 2 has queues 6 and 7; nothing comes before it is open.
+    make_room(&mut driver, 6, 100);
+    driver.request(7, &[Part::Give(b"to the host".to_vec())]);
+    let mut said = [0; 11];
+    heard.read_exact(&mut said).unwrap();
+    assert_eq!(driver.used(6), 0);
+    control(&mut driver, 2, 6, 1);
+    assert_eq!(opened.recv_timeout(Duration::from_secs(10)), Ok((2, true)));
+    assert_eq!(received(&driver, 6), b"early");
+    control(&mut driver, 2, 6, 0);
+    assert_eq!(opened.recv_timeout(Duration::from_secs(10)), Ok((2, false)));
+    // Ports that are not there.
+    for port in [1, 3, u32::MAX] {
+        control(&mut driver, port, 3, 1);
+        control(&mut driver, port, 6, 1);
+    }
+    assert!(opened.try_recv().is_err());
+    assert_eq!(driver.status() & 64, 0);
+}
