@@ -55,6 +55,9 @@ struct Nested {
 /// The line with which the emulated Linux says how the program ended.
 const ENDED: &str = "nested: ended with ";
 
+/// A processor with AMD's virtualization, without what QEMU cannot emulate of it.
+const CPU: &str = "EPYC,+svm,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-xsavec";
+
 impl Nested {
     /// Runs a program in it, in the present folder, as root, with these variables; its output is shown.
     fn run(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<()> {
@@ -65,9 +68,9 @@ impl Nested {
 
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
-        qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm"]);
+        qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU]);
         qemu.args(["-smp", &self.cpus.to_string(), "-m", &self.memory.to_string()]);
-        qemu.arg("-kernel").arg(&host.kernel).arg("-initrd").arg(&host.initrd).args(["-append", "console=ttyS0 quiet panic=-1"]);
+        qemu.arg("-kernel").arg(&host.kernel).arg("-initrd").arg(&host.initrd).args(["-append", "console=ttyS0 loglevel=1 panic=-1"]);
         // Files of several file systems would otherwise share inode numbers.
         qemu.args(["-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap"]);
         qemu.arg("-virtfs").arg(format!("local,path={},mount_tag=job,security_model=none,readonly=on", shared.0.display()));

@@ -7,15 +7,17 @@
 //! The serial port is on standard input and output. It exits with 0 when the guest has powered off, with 1 when something failed.
 
 use std::io::Write;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use virtualization::{
-    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, NatNetworkAttachment, SerialAttachment, Uart16550, VirtioBlockDevice,
-    VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, NatNetworkAttachment, SerialAttachment, SocketDevice, Uart16550,
+    VirtioBlockDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -43,6 +45,9 @@ struct Arguments {
     /// A network card with the host's network behind it, by passt
     #[arg(long)]
     net: bool,
+    /// PORT:PATH: connections of the guest to the host's vsock port go to the Unix socket PATH
+    #[arg(long = "vsock")]
+    sockets: Vec<String>,
     /// A source of random numbers
     #[arg(long)]
     rng: bool,
@@ -81,6 +86,9 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     if arguments.net {
         configuration.network_devices.push(VirtioNetworkDevice::new(NatNetworkAttachment::new()).into());
     }
+    if !arguments.sockets.is_empty() {
+        configuration.socket_devices.push(SocketDevice::Virtio);
+    }
     if arguments.rng {
         configuration.entropy_devices.push(EntropyDevice::Virtio);
     }
@@ -89,6 +97,9 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let machine = VirtualMachine::new(configuration(arguments)?)?;
+    for socket in &arguments.sockets {
+        forward(&machine, socket)?;
+    }
     let events = machine.events();
     machine.start().wait()?;
     for event in events {
@@ -105,6 +116,37 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             _ => continue,
         };
         say(said)?;
+    }
+    Ok(())
+}
+
+/// Hands connections to a port of the host over to whoever listens at a path.
+fn forward(machine: &VirtualMachine, socket: &str) -> anyhow::Result<()> {
+    let (port, path) = socket.split_once(':').context("A socket is PORT:PATH")?;
+    let port = port.parse().context("The port of a socket is not a number")?;
+    let device = machine.socket_devices().into_iter().next().context("The machine has no socket device")?;
+    let listener = device.listen(port)?;
+    let path = PathBuf::from(path);
+    std::thread::spawn(move || {
+        for connection in listener {
+            match UnixStream::connect(&path).and_then(|program| join(connection.stream(), &program)) {
+                Ok(()) => {}
+                Err(error) => eprintln!("vmrun: port {port}: {error}: {}", path.display()),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Copies both ways until each side has ended.
+fn join(one: &UnixStream, other: &UnixStream) -> std::io::Result<()> {
+    for (from, to) in [(one, other), (other, one)] {
+        let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);
+        std::thread::spawn(move || {
+            // What ends early ends for both.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
     }
     Ok(())
 }

@@ -9,8 +9,9 @@
 //! configuration.cpu_count = 4;
 //! configuration.memory_size = 4 * GIB;
 //! configuration.boot_loader =
-//!     Some(LinuxBootLoader::new("vmlinuz").initial_ramdisk("initrd").command_line("console=ttyS0").into());
-//! configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file("serial.log", false)?).into()];
+//!     Some(LinuxBootLoader::new("vmlinuz").initial_ramdisk("initrd").command_line("console=hvc0").into());
+//! configuration.storage_devices = vec![VirtioBlockDevice::new(DiskImage::open("disk.qcow2", Access::ReadWrite)?).into()];
+//! configuration.serial_ports = vec![VirtioConsoleSerialPort::new(SerialAttachment::file("console.log", false)?).into()];
 //! configuration.validate()?;
 //! let machine = VirtualMachine::new(configuration)?;
 //! machine.start().await?;
