@@ -1,16 +1,22 @@
 //! Devices, as a real driver uses them.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use virtualization::{
-    Access, DiskImage, EntropyDevice, ErrorKind, MIB, MemoryBalloonDevice, NatNetworkAttachment, SocketDevice, VirtioBlockDevice,
-    VirtioNetworkDevice,
+    Access, DiskImage, EntropyDevice, ErrorKind, Event, MIB, MemoryBalloonDevice, NatNetworkAttachment, SerialAttachment, SocketDevice,
+    VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioNetworkDevice,
 };
 
 use crate::guest::Guest;
+
+fn pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    (reader.into(), writer.into())
+}
 
 fn qemu_img(arguments: &[&str], path: &Path) {
     let done = Command::new("qemu-img").args(arguments).arg(path).output().expect("qemu-img, which cargo xtask setup installs");
@@ -29,7 +35,7 @@ fn disks_hold_what_was_written_across_a_power_off() {
         vec![disk(&raw, Access::ReadWrite).identifier("first").into(), disk(&qcow2, Access::ReadWrite).into()];
     guest.configuration.entropy_devices = vec![EntropyDevice::Virtio];
     guest.start("quiet");
-    guest.run("cat /sys/block/vda/serial", "first");
+    guest.run("echo serial $(cat /sys/block/vda/serial)", "serial first");
     guest.run("dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync; echo written $?", "written 0");
     guest.run("dd if=/dev/vda of=/dev/vdb bs=1M conv=fsync; echo copied $?", "copied 0");
     let sum = guest.run("md5sum /dev/vda", "  /dev/vda");
@@ -91,6 +97,30 @@ fn a_balloon_takes_memory_and_gives_it_back() {
         guest.run(&free.replace("CONDITION", condition).replace("LABEL", label), &format!("memory {label}"));
     }
     assert_eq!(balloon.target_virtual_machine_memory_size(), 512 * MIB);
+    guest.power_off();
+}
+
+#[test]
+fn consoles_and_named_ports_carry_what_is_written() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    let ((mut heard, output), (input, mut host)) = (pipe(), pipe());
+    let port = VirtioConsolePort {
+        name: Some("org.example.test".to_owned()),
+        is_console: false,
+        attachment: Some(SerialAttachment::file_handles(Some(input.into()), Some(output.into()))),
+    };
+    guest.configuration.console_devices = vec![VirtioConsoleDevice { ports: [(1, port)].into(), maximum_port_count: None }.into()];
+    guest.start("quiet");
+    guest.run("cat /sys/class/virtio-ports/vport*/name", "org.example.test");
+    guest.type_line("exec 3<>/dev/vport0p1; echo to the host >&3");
+    assert!(matches!(guest.event(), Event::ConsolePortOpened { device: 0, port: 1 }));
+    let mut said = [0; 12];
+    heard.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"to the host\n");
+    host.write_all(b"to the guest\n").unwrap();
+    guest.run("read line <&3; echo heard $line", "heard to the guest");
+    guest.type_line("exec 3>&-");
+    assert!(matches!(guest.event(), Event::ConsolePortClosed { device: 0, port: 1 }));
     guest.power_off();
 }
 
