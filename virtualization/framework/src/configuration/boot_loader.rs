@@ -33,12 +33,15 @@ pub struct LinuxBootLoader {
     pub initial_ramdisk: Option<PathBuf>,
     /// The kernel's command line: at most [`COMMAND_LINE_MAXIMUM`] bytes, no zero byte.
     pub command_line: String,
+    /// Whether the host unpacks a bzImage, once, which saves the guest half of its boot; by default it does. The kernel is then where it was
+    /// linked to be: an unpacked kernel does not choose a random place for itself. Not in Apple's model, whose kernels are never packed.
+    pub unpacked_by_host: bool,
 }
 
 impl LinuxBootLoader {
     /// A loader of this kernel, without initial RAM disk and with an empty command line.
     pub fn new(kernel: impl AsRef<Path>) -> Self {
-        Self { kernel: kernel.as_ref().to_owned(), initial_ramdisk: None, command_line: String::new() }
+        Self { kernel: kernel.as_ref().to_owned(), initial_ramdisk: None, command_line: String::new(), unpacked_by_host: true }
     }
 
     /// With this initial RAM disk.
@@ -52,6 +55,13 @@ impl LinuxBootLoader {
     #[must_use]
     pub fn command_line(mut self, words: impl Into<String>) -> Self {
         self.command_line = words.into();
+        self
+    }
+
+    /// Whether the host unpacks it.
+    #[must_use]
+    pub fn unpacked_by_host(mut self, unpacked: bool) -> Self {
+        self.unpacked_by_host = unpacked;
         self
     }
 

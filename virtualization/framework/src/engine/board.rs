@@ -11,6 +11,7 @@ use hv::{Entry, Interrupt, Topology};
 
 use super::bus::MachineBus;
 use super::control::Message;
+use super::kernel_cache;
 use super::peripherals::Peripherals;
 use super::resources::Resources;
 use super::vcpu::Vcpus;
@@ -110,6 +111,11 @@ fn load_linux(loader: &LinuxBootLoader, memory: &hv::GuestMemory) -> Result<Begi
         File::open(path).map_err(|error| Error::because(ErrorKind::Host, format!("Could not open the {what} {}", path.display()), error))
     };
     let mut kernel = open("kernel", &loader.kernel)?;
+    if loader.unpacked_by_host
+        && let Some(unpacked) = kernel_cache::unpacked(&mut kernel)
+    {
+        kernel = unpacked;
+    }
     let mut initrd = loader.initial_ramdisk.as_deref().map(|path| open("initial RAM disk", path)).transpose()?;
     let linux = Linux { initrd: initrd.as_mut(), command_line: &loader.command_line };
     linux.load(&mut kernel, memory).map_err(|error| {

@@ -7,6 +7,7 @@
 mod board;
 mod bus;
 mod control;
+mod kernel_cache;
 mod network;
 mod peripherals;
 mod resources;

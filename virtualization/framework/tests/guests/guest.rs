@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// A guest, first as it is to be, then as it runs.
 pub struct Guest {
     folder: PathBuf,
+    /// Whether the host unpacks its kernel.
+    pub unpacked_by_host: bool,
     /// What it is to be, without a boot loader and a serial port.
     pub configuration: VirtualMachineConfiguration,
     running: Option<Running>,
@@ -44,7 +46,7 @@ impl Guest {
         let mut configuration = VirtualMachineConfiguration::new();
         configuration.cpu_count = 1;
         configuration.memory_size = 512 * MIB;
-        Some(Self { folder, configuration, running: None })
+        Some(Self { folder, unpacked_by_host: true, configuration, running: None })
     }
 
     /// Starts it with these words on the kernel's command line, and waits until its shell is there.
@@ -59,6 +61,7 @@ impl Guest {
         let (screen, output) = rustix::pipe::pipe().unwrap();
         let mut configuration = self.configuration.clone();
         let loader = LinuxBootLoader::new(self.folder.join("kernel")).initial_ramdisk(self.folder.join("initrd.gz"));
+        let loader = loader.unpacked_by_host(self.unpacked_by_host);
         configuration.boot_loader = Some(loader.command_line(format!("console=ttyS0 {words}")).into());
         configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
         let machine = VirtualMachine::new(configuration).unwrap();

@@ -13,6 +13,7 @@ use virtualization::{Event, State};
 fn a_guest_sees_its_processors_and_memory_and_takes_what_is_typed() {
     let Some(mut guest) = Guest::prepare() else { return };
     guest.configuration.cpu_count = 4;
+    guest.unpacked_by_host = false;
     guest.start("");
     guest.run("echo processors $(nproc)", "processors 4");
     guest.run(r#"free -m | awk '/Mem:/ {print "memory", ($2 > 400 && $2 < 512)}'"#, "memory 1");
