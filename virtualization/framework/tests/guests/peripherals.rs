@@ -91,8 +91,8 @@ fn a_balloon_takes_memory_and_gives_it_back() {
     guest.configuration.memory_balloon_devices = vec![MemoryBalloonDevice::Virtio];
     guest.start("quiet");
     let balloon = guest.machine().memory_balloon_devices().remove(0);
-    let free = r#"until free -m | awk '/Mem:/ {exit !($2 CONDITION)}'; do sleep 0.1; done; echo memory LABEL"#;
-    for (mib, condition, label) in [(300, "< 260", "taken"), (512, "> 400", "back")] {
+    let free = r#"until free -m | awk '/Mem:/ {exit !($4 CONDITION)}'; do sleep 0.1; done; echo 'memory' LABEL"#;
+    for (mib, condition, label) in [(512, "> 300", "there"), (300, "< 260", "taken"), (512, "> 300", "back")] {
         balloon.set_target_virtual_machine_memory_size(mib * MIB);
         guest.run(&free.replace("CONDITION", condition).replace("LABEL", label), &format!("memory {label}"));
     }
