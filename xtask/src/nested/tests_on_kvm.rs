@@ -26,7 +26,8 @@ pub fn test() -> Result<()> {
     // It runs in a guest that has no libraries.
     let probe = build(&["rustc", "--example", PROBE], &["-C", "target-feature=+crt-static", "-C", "strip=symbols"], PROBE)?;
     let folder = guests::folder()?;
-    let variables = [("VIVARIUM_GUESTS", folder.as_path()), ("VIVARIUM_GUEST_PROBE", probe.as_path())];
+    let variables =
+        [("VIVARIUM_GUESTS", folder.as_path()), ("VIVARIUM_GUEST_PROBE", probe.as_path()), ("VIVARIUM_REQUIRE_GUESTS", Path::new("1"))];
     // A guest keeps a processor busy; several at once only make each other late.
     let arguments = [program.into_os_string(), "--test-threads=1".into()];
     if has_kvm() {

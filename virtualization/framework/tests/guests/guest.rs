@@ -11,6 +11,16 @@ use virtualization::{Event, LinuxBootLoader, MIB, SerialAttachment, Uart16550, V
 /// How long anything may take: an emulated KVM on a busy computer is slow.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Says that a test does nothing, and why.
+///
+/// # Panics
+/// Where nothing may be left out: `cargo xtask test` has everything.
+pub fn skip(kind: &str, reason: &str) {
+    let is_strict = std::env::var("VIVARIUM_REQUIRE_GUESTS").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    assert!(!is_strict, "nothing may be skipped here, and {reason}");
+    eprintln!("{kind}: {reason}");
+}
+
 /// A guest, first as it is to be, then as it runs.
 pub struct Guest {
     folder: PathBuf,
@@ -33,14 +43,14 @@ impl Guest {
     pub fn prepare() -> Option<Self> {
         if let Err(error) = VirtualMachine::is_supported() {
             let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            eprintln!("skipped: {error} ({why}); cargo xtask test runs this in an emulated Linux that has KVM");
+            skip("not possible here", &format!("{error} ({why}); cargo xtask test runs this in an emulated Linux that has KVM"));
             return None;
         }
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = variable("VIVARIUM_GUESTS").unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".cache/vivarium-guests"));
         let folder = folder.join("x86_64");
         if !folder.join("kernel").is_file() {
-            eprintln!("skipped: there is no test guest in {}; cargo xtask guests x86_64 assembles it", folder.display());
+            skip("skipped", &format!("there is no test guest in {}; cargo xtask guests x86_64 assembles it", folder.display()));
             return None;
         }
         let mut configuration = VirtualMachineConfiguration::new();

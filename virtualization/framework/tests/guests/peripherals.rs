@@ -11,7 +11,7 @@ use virtualization::{
     VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioNetworkDevice,
 };
 
-use crate::guest::Guest;
+use crate::guest::{Guest, skip};
 
 fn pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -128,7 +128,7 @@ fn consoles_and_named_ports_carry_what_is_written() {
 fn programs_of_guest_and_host_connect_by_sockets() {
     let Some(mut guest) = Guest::prepare() else { return };
     let Some(probe) = std::env::var_os("VIVARIUM_GUEST_PROBE") else {
-        eprintln!("skipped: cargo xtask test builds the program for this and says in VIVARIUM_GUEST_PROBE where it is");
+        skip("skipped", "cargo xtask test builds the program for this and says in VIVARIUM_GUEST_PROBE where it is");
         return;
     };
     // It gets into the guest on a disk.
