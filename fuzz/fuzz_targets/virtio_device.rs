@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use devices::EventLoop;
 use devices::pci::PciFunction;
-use devices::serial::Output;
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::{Console, Port};
 use devices::virtio::socket::{Socket, SocketPorts};
@@ -38,8 +37,8 @@ fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
             Box::new(Socket::new(ports, events()?))
         }
         _ => {
-            let port = Port { number: 1, name: Some("fuzz".to_owned()), is_console: false, input: None, output: Output::new(None) };
-            Box::new(Console::multiple(vec![port], 2, Box::new(|_, _| {})).ok()?)
+            let port = Port { number: 1, name: Some("fuzz".to_owned()), is_console: false };
+            Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {})).ok()?)
         }
     })
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+pub use devices::virtio::balloon::Statistics as MemoryStatistics;
 use devices::virtio::balloon::{BalloonTarget, PAGE_SIZE};
 
+use crate::completion::Completion;
 use crate::configuration::{MIB, VirtualMachineConfiguration};
+use crate::error::{Error, ErrorKind};
 
 /// The memory balloon of a machine. Apple: `VZVirtioTraditionalMemoryBalloonDevice`.
 #[derive(Debug, Clone)]
@@ -36,6 +39,19 @@ impl VirtioMemoryBalloonDevice {
     pub fn virtual_machine_memory_size(&self) -> u64 {
         self.memory_size.saturating_sub(u64::from(self.target.actual()) * PAGE_SIZE)
     }
+
+    /// Asks the guest what it does with its memory. It answers when its driver comes to it. Not in Apple's model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidState`] where no guest runs that has a driver for this, [`ErrorKind::Cancelled`] where it ends before it answers.
+    pub fn statistics(&self) -> Completion<MemoryStatistics> {
+        let (completer, completion) = Completion::new();
+        if self.target.ask_for_statistics(|statistics| completer.end(Ok(statistics))) {
+            return completion;
+        }
+        let why = "The guest has no driver for its balloon that gives statistics (or not yet)";
+        Completion::ended(Err(Error::new(ErrorKind::InvalidState, why)))
+    }
 }
 
 #[cfg(test)]
@@ -50,5 +66,6 @@ mod tests {
             balloon.set_target_virtual_machine_memory_size(wish);
             assert_eq!(balloon.target_virtual_machine_memory_size(), target * MIB);
         }
+        assert_eq!(balloon.statistics().wait().unwrap_err().kind(), ErrorKind::InvalidState);
     }
 }

@@ -31,6 +31,7 @@
 mod balloon;
 mod completion;
 mod configuration;
+mod console;
 mod engine;
 mod error;
 mod event;
@@ -40,7 +41,7 @@ mod machine;
 mod socket;
 mod state;
 
-pub use balloon::VirtioMemoryBalloonDevice;
+pub use balloon::{MemoryStatistics, VirtioMemoryBalloonDevice};
 pub use completion::Completion;
 pub use configuration::{
     Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, BootLoader, COMMAND_LINE_MAXIMUM, CONSOLE_PORTS_MAXIMUM, CachingMode,
@@ -51,6 +52,7 @@ pub use configuration::{
     Uart16550, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioConsoleSerialPort, VirtioFileSystemDevice,
     VirtioNetworkDevice, VirtualMachineConfiguration,
 };
+pub use console::{ConsoleHandle, ConsolePortHandle};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventStream};
 pub use machine::{StartOptions, VirtualMachine};

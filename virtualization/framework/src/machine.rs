@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::Completion;
 use crate::configuration::VirtualMachineConfiguration;
+use crate::console::ConsoleHandle;
 use crate::engine::{self, Control};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventStream;
@@ -55,6 +56,11 @@ impl VirtualMachine {
     /// The state.
     pub fn state(&self) -> State {
         self.control.state()
+    }
+
+    /// The machine's consoles, as they are in its configuration.
+    pub fn console_devices(&self) -> Vec<ConsoleHandle> {
+        self.control.console_devices()
     }
 
     /// The machine's memory balloons, as they are in its configuration.

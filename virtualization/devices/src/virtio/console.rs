@@ -2,12 +2,13 @@
 //!
 //! It has a thread of its own, as whoever reads a port may keep it waiting for a moment, before what comes is lost ([`Output`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hv::Event;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -25,6 +26,8 @@ const CONTROL_RECEIVE: u16 = 2;
 const CONTROL_TRANSMIT: u16 = 3;
 /// Tokens of the ports' inputs come after those of the queues, which are their numbers.
 const FIRST_INPUT: u32 = 1 << 16;
+/// The token of new attachments.
+const ATTACHED: u32 = 1 << 24;
 /// Bytes that are moved at once.
 const CHUNK: usize = 4096;
 
@@ -39,7 +42,7 @@ mod control {
 }
 
 /// A port.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Port {
     /// Its number.
     pub number: u32,
@@ -47,10 +50,50 @@ pub struct Port {
     pub name: Option<String>,
     /// Whether it is a console rather than a channel for programs.
     pub is_console: bool,
+}
+
+/// Where the characters of a port come from, and where they go.
+#[derive(Debug, Clone, Default)]
+pub struct Attachment {
     /// Where the guest's input comes from.
     pub input: Option<Arc<File>>,
     /// Where its output goes.
-    pub output: Output,
+    pub output: Option<Arc<File>>,
+}
+
+/// What the ports of a console are attached to: the host's side, which outlives the device.
+#[derive(Debug, Default)]
+pub struct Attachments {
+    ports: Mutex<BTreeMap<u32, Attachment>>,
+    /// Ports whose attachment is another one than the device knows, and how it is told.
+    changed: Mutex<(Vec<u32>, Option<Event>)>,
+}
+
+impl Attachments {
+    /// Those of ports by their number.
+    pub fn new(ports: impl IntoIterator<Item = (u32, Attachment)>) -> Self {
+        Self { ports: Mutex::new(ports.into_iter().collect()), changed: Mutex::default() }
+    }
+
+    /// From now on the port is attached to this. What the guest has written before may still go to the old attachment.
+    pub fn set(&self, port: u32, attachment: Attachment) {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(port, attachment);
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.0.push(port);
+        if let Some(device) = &changed.1 {
+            device.signal();
+        }
+    }
+
+    fn of(&self, port: u32) -> Attachment {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).get(&port).cloned().unwrap_or_default()
+    }
+
+    fn take_changed(&self) -> Vec<u32> {
+        let mut changed = std::mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner).0);
+        changed.dedup();
+        changed
+    }
 }
 
 /// Told when a program in the guest opens or closes a port: its number, and which of the two.
@@ -66,6 +109,8 @@ struct Ports {
 
 struct PortState {
     port: Port,
+    input: Option<Arc<File>>,
+    output: Output,
     is_open: bool,
     is_watched: bool,
     has_ended: bool,
@@ -74,6 +119,8 @@ struct PortState {
 /// The device.
 pub struct Console {
     ports: Arc<Mutex<Ports>>,
+    attachments: Arc<Attachments>,
+    attached: Event,
     events: EventLoop,
     running: Option<Registration>,
     /// More than the highest number of a port.
@@ -96,23 +143,29 @@ impl Console {
     ///
     /// # Errors
     /// Where there are no threads or descriptors left.
-    pub fn single(input: Option<Arc<File>>, output: Output) -> io::Result<Self> {
-        let port = Port { number: 0, name: None, is_console: true, input, output };
-        Self::new(vec![port], 1, false, Box::new(|_, _| {}))
+    pub fn single(attachment: Attachment) -> io::Result<Self> {
+        let port = Port { number: 0, name: None, is_console: true };
+        Self::new(vec![port], Arc::new(Attachments::new([(0, attachment)])), 1, false, Box::new(|_, _| {}))
     }
 
-    /// A console with these ports, and room for `count` of them.
+    /// A console with these ports and their attachments, and room for `count` of them.
     ///
     /// # Errors
     /// As [`Self::single`].
-    pub fn multiple(ports: Vec<Port>, count: u32, opened: Opened) -> io::Result<Self> {
-        Self::new(ports, count, true, opened)
+    pub fn multiple(ports: Vec<Port>, attachments: Arc<Attachments>, count: u32, opened: Opened) -> io::Result<Self> {
+        Self::new(ports, attachments, count, true, opened)
     }
 
-    fn new(ports: Vec<Port>, count: u32, is_multiport: bool, opened: Opened) -> io::Result<Self> {
-        let state = |port| PortState { port, is_open: !is_multiport, is_watched: false, has_ended: false };
+    fn new(ports: Vec<Port>, attachments: Arc<Attachments>, count: u32, is_multiport: bool, opened: Opened) -> io::Result<Self> {
+        let attached = Event::new()?;
+        *attachments.changed.lock().unwrap_or_else(PoisonError::into_inner) = (Vec::new(), Some(attached.clone()));
+        let state = |port: Port| {
+            let Attachment { input, output } = attachments.of(port.number);
+            PortState { port, input, output: Output::new(output), is_open: !is_multiport, is_watched: false, has_ended: false }
+        };
         let ports = Ports { ports: ports.into_iter().map(state).collect(), is_multiport, opened };
-        Ok(Self { ports: Arc::new(Mutex::new(ports)), events: EventLoop::new("vm-console")?, running: None, count, is_multiport })
+        let ports = Arc::new(Mutex::new(ports));
+        Ok(Self { ports, attachments, attached, events: EventLoop::new("vm-console")?, running: None, count, is_multiport })
     }
 }
 
@@ -144,7 +197,8 @@ impl VirtioDevice for Console {
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
         let Activation { queues, failure, features } = activation;
         let is_controlled = features & MULTIPORT != 0;
-        let server = Server { ports: Arc::clone(&self.ports), queues, failure, is_controlled, messages: VecDeque::new() };
+        let (ports, attachments, attached) = (Arc::clone(&self.ports), Arc::clone(&self.attachments), self.attached.clone());
+        let server = Server { ports, attachments, attached, queues, failure, is_controlled, messages: VecDeque::new() };
         self.running = Some(self.events.add(server, Server::begin)?);
         Ok(())
     }
@@ -169,6 +223,8 @@ impl VirtioDevice for Console {
 
 struct Server {
     ports: Arc<Mutex<Ports>>,
+    attachments: Arc<Attachments>,
+    attached: Event,
     queues: Vec<(u16, ActiveQueue)>,
     failure: Failure,
     is_controlled: bool,
@@ -196,7 +252,23 @@ impl Server {
             lock(&self.ports).ports.iter_mut().filter(|state| state.port.number == 0).for_each(|state| state.is_open = true);
         }
         self.queues.iter().try_for_each(|(number, queue)| watches.add((*number).into(), queue.doorbell(), Interest::Read))?;
+        watches.add(ATTACHED, &self.attached, Interest::Read)?;
         self.watch_inputs(watches)
+    }
+
+    /// Takes over new attachments.
+    fn attach(&self, watches: &mut Watches) {
+        self.attached.take();
+        for number in self.attachments.take_changed() {
+            let mut ports = lock(&self.ports);
+            let Some(index) = ports.ports.iter().position(|state| state.port.number == number) else { continue };
+            let state = &mut ports.ports[index];
+            if std::mem::take(&mut state.is_watched) {
+                watches.remove(input_token(index));
+            }
+            let Attachment { input, output } = self.attachments.of(number);
+            (state.input, state.output, state.has_ended) = (input, Output::new(output), false);
+        }
     }
 
     fn queue(&mut self, number: u16) -> Option<&mut ActiveQueue> {
@@ -286,7 +358,7 @@ impl Server {
                 while !left.is_empty() {
                     let count = left.copy_to(&mut bytes[..]);
                     // It takes everything.
-                    let _ = state.port.output.write(&bytes[..count]);
+                    let _ = state.output.write(&bytes[..count]);
                     let Ok(rest) = left.offset(count) else { break };
                     left = rest;
                 }
@@ -302,7 +374,7 @@ impl Server {
         let Some(state) = ports.ports.get_mut(index).filter(|state| state.is_open && !state.has_ended) else {
             return Ok(Received::NoRoom);
         };
-        let Some(input) = state.port.input.clone() else { return Ok(Received::Nothing) };
+        let Some(input) = state.input.clone() else { return Ok(Received::Nothing) };
         let Some(queue) = queues_of(state.port.number).and_then(|(number, _)| self.queue(number)) else {
             return Ok(Received::NoRoom);
         };
@@ -346,7 +418,7 @@ impl Server {
     fn watch_inputs(&mut self, watches: &mut Watches) -> io::Result<()> {
         let mut ports = lock(&self.ports);
         for (index, state) in ports.ports.iter_mut().enumerate() {
-            let Some(input) = state.port.input.as_ref().filter(|_| state.is_open && !state.has_ended) else { continue };
+            let Some(input) = state.input.as_ref().filter(|_| state.is_open && !state.has_ended) else { continue };
             if !state.is_watched {
                 match watches.add(input_token(index), input, Interest::Read) {
                     Ok(()) => state.is_watched = true,
@@ -375,7 +447,9 @@ impl Server {
     }
 
     fn serve(&mut self, token: u32, watches: &mut Watches) -> Result<(), virtio_queue::Error> {
-        if let Some(index) = token.checked_sub(FIRST_INPUT) {
+        if token == ATTACHED {
+            self.attach(watches);
+        } else if let Some(index) = token.checked_sub(FIRST_INPUT) {
             let index = index as usize;
             if matches!(self.receive(index)?, Received::NoRoom) {
                 // Until the guest has room, or for good.
@@ -387,6 +461,7 @@ impl Server {
             queue.doorbell().take();
         }
         match self.port_of_queue(token) {
+            _ if token == ATTACHED => {}
             _ if self.is_controlled && token == u32::from(CONTROL_TRANSMIT) => self.take_control()?,
             _ if self.is_controlled && token == u32::from(CONTROL_RECEIVE) => self.give_control()?,
             Some(index) if token % 2 == 1 => return self.transmit(index),
@@ -418,7 +493,7 @@ impl Handler for Server {
     fn ready(&mut self, token: u32, watches: &mut Watches) {
         if let Err(error) = self.serve(token, watches) {
             let tokens: Vec<u32> = self.queues.iter().map(|(number, _)| (*number).into()).collect();
-            tokens.into_iter().for_each(|token| watches.remove(token));
+            tokens.into_iter().chain([ATTACHED]).for_each(|token| watches.remove(token));
             let count = lock(&self.ports).ports.len();
             (0..count).for_each(|index| self.unwatch(index, watches));
             self.failure.fail("console", &error);

@@ -68,3 +68,40 @@ fn both_sides_say_how_large_it_is() {
     driver.write(0x2004, &300_u32.to_le_bytes());
     assert_eq!((target.wanted(), target.actual()), (500, 300));
 }
+
+#[test]
+fn statistics_are_what_the_guest_says_when_it_is_asked() {
+    let target = Arc::new(BalloonTarget::default());
+    let device = Balloon::new(target.clone(), Arc::new(EventLoop::new("test").unwrap()));
+    assert!(!target.ask_for_statistics(|_| ()), "there is no driver yet");
+    let mut driver = Driver::ready(Box::new(device), 1 << 1 | 1 << 5);
+    let entry = |number: u16, value: u64| [&number.to_le_bytes()[..], &value.to_le_bytes()].concat();
+    let say = |driver: &mut Driver, bytes: &[u8]| {
+        driver.memory.write_slice(bytes, GuestAddress(BUFFERS)).unwrap();
+        driver.put_descriptor(2, 0, Descriptor(BUFFERS, u32::try_from(bytes.len()).unwrap(), 0, 0));
+        driver.offer(2, 0);
+    };
+    let (sender, told) = std::sync::mpsc::channel();
+    // What was said before anyone asked is no answer.
+    say(&mut driver, &entry(4, 1));
+    for free in [1000_u64, 2000] {
+        let sender = sender.clone();
+        assert!(target.ask_for_statistics(move |statistics| sender.send(statistics).unwrap()));
+        driver.wait(2);
+        assert!(told.try_recv().is_err());
+        // An unknown number, and half an entry at the end.
+        say(&mut driver, &[entry(4, free), entry(99, 7), entry(5, 9000), vec![0, 0, 1]].concat());
+        let statistics = told.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        assert_eq!((statistics.free, statistics.total, statistics.swapped_in), (Some(free), Some(9000), None));
+    }
+    // The queue for free memory is the one after.
+    driver.memory.write_slice(&[1; 4096], GuestAddress(AREA)).unwrap();
+    driver.put_descriptor(3, 0, Descriptor(AREA, PAGE_SIZE as u32, WRITE, 0));
+    driver.offer(3, 0);
+    driver.wait(3);
+    assert_eq!(driver.memory.read_obj::<u8>(GuestAddress(AREA)).unwrap(), 0);
+    // Who waits when the driver goes is told that nothing will come.
+    assert!(target.ask_for_statistics(move |statistics| sender.send(statistics).unwrap()));
+    driver.write(0x14, &[0]);
+    assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+}

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use devices::serial::Output;
-use devices::virtio::console::{Console, Port};
+use devices::virtio::console::{Attachment, Attachments, Console, Port};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
@@ -15,6 +14,10 @@ use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
 fn pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     (reader.into(), writer.into())
+}
+
+fn attachment(input: Option<File>, output: Option<File>) -> Attachment {
+    Attachment { input: input.map(Arc::new), output: output.map(Arc::new) }
 }
 
 const ROOM: u64 = BUFFERS + 0x2_0000;
@@ -44,7 +47,7 @@ fn control(driver: &mut Driver, port: u32, event: u16, value: u16) {
 #[test]
 fn one_port_is_a_console_at_once() {
     let ((input, mut keyboard), (mut screen, output)) = (pipe(), pipe());
-    let console = Console::single(Some(Arc::new(input)), Output::new(Some(Arc::new(output)))).unwrap();
+    let console = Console::single(attachment(Some(input), Some(output))).unwrap();
     let mut driver = Driver::ready(Box::new(console), 0);
     driver.request(1, &[Part::Give(b"login: ".to_vec()), Part::Give(vec![b'x'; 5000])]);
     let mut said = vec![0; 5007];
@@ -69,7 +72,7 @@ fn an_input_that_is_a_file_is_read_to_its_end() {
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(&[b'a'; 300]).unwrap();
     input.rewind().unwrap();
-    let console = Console::single(Some(Arc::new(input)), Output::new(None)).unwrap();
+    let console = Console::single(attachment(Some(input), None)).unwrap();
     let mut driver = Driver::ready(Box::new(console), 0);
     assert_eq!(next(&mut driver, 0, 200).len(), 200);
     assert_eq!(next(&mut driver, 0, 200).len(), 100);
@@ -80,16 +83,11 @@ fn ports_are_named_and_opened() {
     let ((input, mut host), (mut heard, output)) = (pipe(), pipe());
     let (sender, opened) = channel();
     let ports = vec![
-        Port { number: 0, name: None, is_console: true, input: None, output: Output::new(None) },
-        Port {
-            number: 2,
-            name: Some("org.example.agent".to_owned()),
-            is_console: false,
-            input: Some(Arc::new(input)),
-            output: Output::new(Some(Arc::new(output))),
-        },
+        Port { number: 0, name: None, is_console: true },
+        Port { number: 2, name: Some("org.example.agent".to_owned()), is_console: false },
     ];
-    let console = Console::multiple(ports, 3, Box::new(move |port, is_open| sender.send((port, is_open)).unwrap())).unwrap();
+    let attachments = Arc::new(Attachments::new([(2, attachment(Some(input), Some(output)))]));
+    let console = Console::multiple(ports, attachments, 3, Box::new(move |port, is_open| sender.send((port, is_open)).unwrap())).unwrap();
     let mut driver = Driver::ready(Box::new(console), 1 << 1);
     assert_eq!(driver.read::<4>(0x2004), 3_u32.to_le_bytes());
     host.write_all(b"early").unwrap();
@@ -120,4 +118,38 @@ fn ports_are_named_and_opened() {
     }
     assert!(opened.try_recv().is_err());
     assert_eq!(driver.status() & 64, 0);
+}
+
+#[test]
+fn a_port_can_be_attached_to_something_else() {
+    let ((input, mut host), (mut heard, output)) = (pipe(), pipe());
+    let attachments = Arc::new(Attachments::new([]));
+    let ports = vec![Port { number: 0, name: None, is_console: false }];
+    let console = Console::multiple(ports, attachments.clone(), 1, Box::new(|_, _| {})).unwrap();
+    let mut driver = Driver::ready(Box::new(console), 1 << 1);
+    control(&mut driver, 0, 6, 1);
+    driver.request(1, &[Part::Give(b"to nobody".to_vec())]);
+    make_room(&mut driver, 0, 100);
+    host.write_all(b"first").unwrap();
+    attachments.set(0, attachment(Some(input), Some(output)));
+    assert_eq!(received(&driver, 0), b"first");
+    driver.request(1, &[Part::Give(b"to somebody".to_vec())]);
+    let mut said = [0; 11];
+    heard.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"to somebody");
+    // An input that has ended is no end for the next one.
+    drop(host);
+    let (input, mut host) = pipe();
+    make_room(&mut driver, 0, 100);
+    attachments.set(0, attachment(Some(input), None));
+    host.write_all(b"second").unwrap();
+    assert_eq!(received(&driver, 0), b"second");
+    // What was set while no driver was there is what the next one has.
+    driver.write(0x14, &[0]);
+    let (input, mut host) = pipe();
+    attachments.set(0, attachment(Some(input), None));
+    driver.set_up(1 << 1, &[64; 4]);
+    control(&mut driver, 0, 6, 1);
+    host.write_all(b"third").unwrap();
+    assert_eq!(next(&mut driver, 0, 100), b"third");
 }

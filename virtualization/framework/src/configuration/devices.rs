@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Problems;
+use super::{ConfigurationError, Problems};
 
 /// The longest tag of a shared file system in bytes (Virtio 1.2, 5.11.4), one less than Apple's limit of 36 as there is a zero in it here
 /// too.
@@ -71,31 +71,34 @@ pub struct VirtioFileSystemDevice {
 }
 
 impl VirtioFileSystemDevice {
+    /// The tag that macOS guests mount by themselves. Apple: `macOSGuestAutomountTag`.
+    pub const MACOS_GUEST_AUTOMOUNT_TAG: &str = "com.apple.virtio-fs.automount";
+
     /// Shares this under a tag.
     pub fn new(tag: impl Into<String>, share: impl Into<DirectoryShare>) -> Self {
         Self { tag: tag.into(), share: Some(share.into()) }
     }
 
+    /// Whether this can be a tag. Apple: `validateTag`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn validate_tag(tag: &str) -> Result<(), ConfigurationError> {
+        Problems::collect(|problems| tag_problems(tag, &mut problems.field("tag")))
+    }
+
     fn validate(&self, problems: &mut Problems<'_>) {
-        problems.field("tag").require(!self.tag.is_empty() && self.tag.len() <= TAG_MAXIMUM && !self.tag.contains('\0'), || {
-            format!("A tag has 1 to {TAG_MAXIMUM} bytes, none of them zero, and not {}", self.tag.len())
-        });
-        match &self.share {
-            None => {}
-            Some(DirectoryShare::Single(directory)) => directory.validate(&mut problems.field("share")),
-            Some(DirectoryShare::Multiple(directories)) => {
-                let mut share = problems.field("share");
-                share.require(!directories.is_empty(), || "It has no directory".to_owned());
-                for (name, directory) in directories {
-                    let mut place = share.element(name);
-                    let plain =
-                        !name.is_empty() && name.len() <= 255 && !matches!(name.as_str(), "." | "..") && !name.contains(['/', '\0']);
-                    place.require(plain, || "A name has 1 to 255 bytes and no slash, and is neither . nor ..".to_owned());
-                    directory.validate(&mut place);
-                }
-            }
+        tag_problems(&self.tag, &mut problems.field("tag"));
+        if let Some(share) = &self.share {
+            share.find_problems(&mut problems.field("share"));
         }
     }
+}
+
+fn tag_problems(tag: &str, problems: &mut Problems<'_>) {
+    problems.require(!tag.is_empty() && tag.len() <= TAG_MAXIMUM && !tag.contains('\0'), || {
+        format!("A tag has 1 to {TAG_MAXIMUM} bytes, none of them zero, and not {}", tag.len())
+    });
 }
 
 /// What a file system device shares. Apple: `VZDirectoryShare`.
@@ -106,6 +109,51 @@ pub enum DirectoryShare {
     Single(SharedDirectory),
     /// Several, each in a directory of this name. Apple: `VZMultipleDirectoryShare`.
     Multiple(BTreeMap<String, SharedDirectory>),
+}
+
+/// The longest name of a directory of a [`DirectoryShare::Multiple`], in bytes (`NAME_MAX` of Linux).
+const NAME_MAXIMUM: usize = 255;
+
+impl DirectoryShare {
+    /// Whether this can be the name of a directory of a [`Self::Multiple`]. Apple: `VZMultipleDirectoryShare.validateName`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn validate_name(name: &str) -> Result<(), ConfigurationError> {
+        Problems::collect(|problems| name_problems(name, &mut problems.field("name")))
+    }
+
+    /// A name that is allowed and looks like this one: what is not allowed in a name becomes `_`, and the end of one that is too long is left
+    /// out. `None` where nothing is left. Apple: `VZMultipleDirectoryShare.canonicalizedName`.
+    pub fn canonicalized_name(name: &str) -> Option<String> {
+        let mut canonical: String = name.chars().map(|character| if matches!(character, '/' | '\0') { '_' } else { character }).collect();
+        while canonical.len() > NAME_MAXIMUM {
+            canonical.pop();
+        }
+        if matches!(canonical.as_str(), "." | "..") {
+            canonical = canonical.replace('.', "_");
+        }
+        Some(canonical).filter(|name| !name.is_empty())
+    }
+
+    fn find_problems(&self, problems: &mut Problems<'_>) {
+        match self {
+            Self::Single(directory) => directory.validate(problems),
+            Self::Multiple(directories) => {
+                problems.require(!directories.is_empty(), || "It has no directory".to_owned());
+                for (name, directory) in directories {
+                    let mut place = problems.element(name);
+                    name_problems(name, &mut place);
+                    directory.validate(&mut place);
+                }
+            }
+        }
+    }
+}
+
+fn name_problems(name: &str, problems: &mut Problems<'_>) {
+    let is_plain = !name.is_empty() && name.len() <= NAME_MAXIMUM && !matches!(name, "." | "..") && !name.contains(['/', '\0']);
+    problems.require(is_plain, || format!("A name has 1 to {NAME_MAXIMUM} bytes and no slash, and is neither . nor .."));
 }
 
 impl From<SharedDirectory> for DirectoryShare {

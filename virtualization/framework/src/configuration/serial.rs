@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::OpenptFlags;
+use rustix::termios::OptionalActions;
 
 use super::Problems;
 use crate::error::{Error, ErrorKind, Result};
@@ -136,13 +141,21 @@ pub struct VirtioConsolePort {
 pub struct SerialAttachment {
     pub(crate) input: Option<Arc<File>>,
     pub(crate) output: Option<Arc<File>>,
+    terminal: Option<Arc<Terminal>>,
+}
+
+/// The end of a pseudo-terminal that programs open. It is held open, or the port would end with the first program that closes it.
+#[derive(Debug)]
+struct Terminal {
+    path: PathBuf,
+    _program_end: OwnedFd,
 }
 
 impl SerialAttachment {
     /// Open descriptors: what is read from the first goes to the guest, what the guest writes goes to the second. Apple:
     /// `VZFileHandleSerialPortAttachment`.
     pub fn file_handles(input: Option<OwnedFd>, output: Option<OwnedFd>) -> Self {
-        Self { input: input.map(|end| Arc::new(end.into())), output: output.map(|end| Arc::new(end.into())) }
+        Self { input: input.map(|end| Arc::new(end.into())), output: output.map(|end| Arc::new(end.into())), terminal: None }
     }
 
     /// A file that gets what the guest writes, after what it has (`append`) or instead of it. Apple: `VZFileSerialPortAttachment`.
@@ -154,7 +167,7 @@ impl SerialAttachment {
         let opened = OpenOptions::new().create(true).write(true).append(append).truncate(!append).open(path);
         let file = opened
             .map_err(|error| Error::because(ErrorKind::Host, format!("Could not open the serial port's file {}", path.display()), error))?;
-        Ok(Self { input: None, output: Some(Arc::new(file)) })
+        Ok(Self { input: None, output: Some(Arc::new(file)), terminal: None })
     }
 
     /// One end of a connected socket, for both directions. Not in Apple's public model.
@@ -166,5 +179,57 @@ impl SerialAttachment {
         let other =
             socket.try_clone().map_err(|error| Error::because(ErrorKind::Host, "Could not duplicate the serial port's socket", error))?;
         Ok(Self::file_handles(Some(socket), Some(other)))
+    }
+
+    /// A new pseudo-terminal, which programs such as `screen` open by its [`Self::terminal_path`]. It passes every byte on as it is. Not in
+    /// Apple's public model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Host`] where the host has none left.
+    pub fn pseudo_terminal() -> Result<Self> {
+        let failed =
+            |error: rustix::io::Errno| Error::because(ErrorKind::Host, "Could not make a pseudo-terminal for a serial port", error);
+        let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(failed)?;
+        rustix::pty::grantpt(&ours).map_err(failed)?;
+        rustix::pty::unlockpt(&ours).map_err(failed)?;
+        let name = rustix::pty::ptsname(&ours, Vec::new()).map_err(failed)?;
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let program_end = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?;
+        let mut mode = rustix::termios::tcgetattr(&program_end).map_err(failed)?;
+        mode.make_raw();
+        rustix::termios::tcsetattr(&program_end, OptionalActions::Now, &mode).map_err(failed)?;
+        let ours = Arc::new(File::from(ours));
+        let terminal = Some(Arc::new(Terminal { path, _program_end: program_end }));
+        Ok(Self { input: Some(Arc::clone(&ours)), output: Some(ours), terminal })
+    }
+
+    /// Where programs find the pseudo-terminal, if it is one.
+    pub fn terminal_path(&self) -> Option<&Path> {
+        self.terminal.as_ref().map(|terminal| terminal.path.as_path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_pseudo_terminal_passes_bytes_on_and_outlives_programs() {
+        let attachment = SerialAttachment::pseudo_terminal().unwrap();
+        let (mut input, mut output) = (attachment.input.as_deref().unwrap(), attachment.output.as_deref().unwrap());
+        for _ in 0..2 {
+            let path = attachment.terminal_path().unwrap();
+            let mut program = OpenOptions::new().read(true).write(true).open(path).unwrap();
+            program.write_all(b"a\x03\r").unwrap();
+            let mut bytes = [0; 3];
+            input.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"a\x03\r");
+            output.write_all(b"b\n").unwrap();
+            program.read_exact(&mut bytes[..2]).unwrap();
+            assert_eq!(&bytes[..2], b"b\n");
+        }
     }
 }

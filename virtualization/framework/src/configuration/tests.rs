@@ -124,3 +124,18 @@ fn the_bus_has_room_for_so_many_devices() {
     configuration.memory_balloon_devices = vec![MemoryBalloonDevice::Virtio];
     assert_eq!(places(&configuration), ["devices"]);
 }
+
+#[test]
+fn tags_and_names_are_checked_and_names_made_fit() {
+    assert_eq!(VirtioFileSystemDevice::validate_tag(VirtioFileSystemDevice::MACOS_GUEST_AUTOMOUNT_TAG), Ok(()));
+    for tag in ["", "a\0b", &"x".repeat(TAG_MAXIMUM + 1)] {
+        assert!(VirtioFileSystemDevice::validate_tag(tag).is_err(), "{tag}");
+    }
+    let long = "ä".repeat(200);
+    for (name, canonical) in [("docs", "docs"), ("a/b\0c", "a_b_c"), ("..", "__"), (&long, &"ä".repeat(127))] {
+        assert_eq!(DirectoryShare::canonicalized_name(name).as_deref(), Some(canonical));
+        assert_eq!(DirectoryShare::validate_name(canonical), Ok(()));
+        assert_eq!(DirectoryShare::validate_name(name).is_ok(), name == canonical);
+    }
+    assert_eq!(DirectoryShare::canonicalized_name(""), None);
+}

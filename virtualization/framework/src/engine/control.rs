@@ -14,6 +14,7 @@ use super::resources::Resources;
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
+use crate::console::ConsoleHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventStream, Events};
 use crate::lifecycle::{Lifecycle, Observation, Operation};
@@ -101,6 +102,11 @@ impl Control {
     /// Events from now on.
     pub fn events(&self) -> EventStream {
         self.published.events.subscribe()
+    }
+
+    /// The consoles.
+    pub fn console_devices(&self) -> Vec<ConsoleHandle> {
+        self.resources.consoles.iter().map(|console| ConsoleHandle::new(Arc::clone(console))).collect()
     }
 
     /// The memory balloons.

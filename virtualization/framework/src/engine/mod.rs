@@ -6,6 +6,7 @@
 
 mod board;
 mod bus;
+mod console;
 mod control;
 mod kernel_cache;
 mod network;
@@ -16,6 +17,7 @@ mod vcpu;
 
 use std::sync::Arc;
 
+pub(crate) use console::Console;
 pub(crate) use control::Control;
 
 use crate::configuration::VirtualMachineConfiguration;

@@ -6,22 +6,20 @@ use std::sync::mpsc::Sender;
 use boot::layout;
 use devices::EventLoop;
 use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
-use devices::serial::Output;
 use devices::virtio::balloon::Balloon;
-use devices::virtio::console::{Console, Port};
+use devices::virtio::console::Console;
 use devices::virtio::socket::Socket;
 use devices::virtio::{Block, Entropy, Network, VirtioDevice, VirtioPci};
 use hv::{GuestMemory, Vm};
 
 use super::board::{below, host};
 use super::bus::GuestAction;
+use super::console;
 use super::control::Message;
 use super::network::{self, Passt};
 use super::resources::Resources;
 use super::storage;
-use crate::configuration::{
-    ConsoleDevice, EntropyDevice, NetworkDevice, SerialAttachment, SerialPort, VirtioConsolePort, VirtualMachineConfiguration,
-};
+use crate::configuration::{EntropyDevice, NetworkDevice, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The host bridge: a vendor and device number without meaning to any driver (those of virtio's maker, in the range for experiments).
@@ -46,18 +44,17 @@ impl Peripherals {
         let mut wanted: Vec<Box<dyn VirtioDevice>> = Vec::new();
         for port in &configuration.serial_ports {
             if let SerialPort::VirtioConsole(port) = port {
-                let SerialAttachment { input, output } = port.attachment.clone();
-                wanted.push(Box::new(Console::single(input, Output::new(output)).map_err(host("Could not start a console's thread"))?));
+                let console = Console::single(console::attachment(&port.attachment));
+                wanted.push(Box::new(console.map_err(host("Could not start a console's thread"))?));
             }
         }
-        for (device, ConsoleDevice::Virtio(console)) in configuration.console_devices.iter().enumerate() {
+        for (device, console) in resources.consoles.iter().enumerate() {
             let (board, control) = (*board, control.clone());
             let opened = move |port, is_open| {
                 // Without the control thread the board is about to go.
                 let _ = control.send(Message::Guest { board, action: GuestAction::Port { device, port, is_open } });
             };
-            let ports = console.ports.iter().map(|(number, port)| console_port(*number, port)).collect();
-            let console = Console::multiple(ports, console.port_count(), Box::new(opened));
+            let console = Console::multiple(console.ports().to_vec(), console.device(), console.port_count(), Box::new(opened));
             wanted.push(Box::new(console.map_err(host("Could not start a console's thread"))?));
         }
         for device in &configuration.storage_devices {
@@ -102,9 +99,4 @@ impl Peripherals {
     pub fn resume(&self) {
         self.functions.iter().for_each(|function| function.resume());
     }
-}
-
-fn console_port(number: u32, port: &VirtioConsolePort) -> Port {
-    let SerialAttachment { input, output } = port.attachment.clone().unwrap_or_default();
-    Port { number, name: port.name.clone(), is_console: port.is_console, input, output: Output::new(output) }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use devices::virtio::balloon::BalloonTarget;
 use devices::virtio::socket::SocketPorts;
 
-use crate::configuration::{MemoryBalloonDevice, SocketDevice, VirtualMachineConfiguration};
+use super::console::Console;
+use crate::configuration::{ConsoleDevice, MemoryBalloonDevice, SocketDevice, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The lasting parts of devices, by their place in the configuration.
@@ -13,6 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Resources {
     /// What each memory balloon should have.
     pub balloons: Vec<Arc<BalloonTarget>>,
+    /// What the ports of each console are attached to.
+    pub consoles: Vec<Arc<Console>>,
     /// The host's side of each socket device.
     pub sockets: Vec<Arc<SocketPorts>>,
 }
@@ -24,6 +27,8 @@ impl Resources {
         let sockets = configuration.socket_devices.iter().map(ports).collect::<std::io::Result<_>>();
         let sockets = sockets.map_err(|error| Error::because(ErrorKind::Host, "Could not set up the machine's sockets", error))?;
         let balloons = configuration.memory_balloon_devices.iter().map(|MemoryBalloonDevice::Virtio| Arc::default()).collect();
-        Ok(Self { balloons, sockets })
+        let console = |ConsoleDevice::Virtio(console): &ConsoleDevice| Arc::new(Console::new(console));
+        let consoles = configuration.console_devices.iter().map(console).collect();
+        Ok(Self { balloons, consoles, sockets })
     }
 }

@@ -97,6 +97,9 @@ fn a_balloon_takes_memory_and_gives_it_back() {
         guest.run(&free.replace("CONDITION", condition).replace("LABEL", label), &format!("memory {label}"));
     }
     assert_eq!(balloon.target_virtual_machine_memory_size(), 512 * MIB);
+    let statistics = balloon.statistics().wait().unwrap();
+    let (free, total) = (statistics.free.unwrap(), statistics.total.unwrap());
+    assert!((400 * MIB..512 * MIB).contains(&total) && free < total, "{statistics:?}");
     guest.power_off();
 }
 
@@ -119,6 +122,14 @@ fn consoles_and_named_ports_carry_what_is_written() {
     assert_eq!(&said, b"to the host\n");
     host.write_all(b"to the guest\n").unwrap();
     guest.run("read line <&3; echo heard $line", "heard to the guest");
+    // Another attachment, while it is open.
+    let ((mut heard, output), (input, mut host)) = (pipe(), pipe());
+    let port = guest.machine().console_devices()[0].port(1).unwrap();
+    port.set_attachment(Some(SerialAttachment::file_handles(Some(input.into()), Some(output.into()))));
+    host.write_all(b"to the guest again\n").unwrap();
+    guest.run("read line <&3; echo heard $line; echo to the host >&3", "heard to the guest again");
+    heard.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"to the host\n");
     guest.type_line("exec 3>&-");
     assert!(matches!(guest.event(), Event::ConsolePortClosed { device: 0, port: 1 }));
     guest.power_off();
