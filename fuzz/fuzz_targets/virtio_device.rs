@@ -10,6 +10,7 @@ use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::{Console, Port};
+use devices::virtio::network::Link;
 use devices::virtio::socket::{Socket, SocketPorts};
 use devices::virtio::{Block, Disk, Entropy, Network, VirtioDevice, VirtioPci};
 use hv::fake::FakeVm;
@@ -29,7 +30,10 @@ fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
             Box::new(Block::new(Disk::raw(file, false).ok()?).ok()?)
         }
         1 => Box::new(Entropy::new(events()?)),
-        2 => Box::new(Network::new(Box::new(OwnedFd::from(UnixDatagram::pair().ok()?.0)), [2, 0, 0, 0, 0, 1], 1500, events()?)),
+        2 => {
+            let link = Link::new(vec![Box::new(OwnedFd::from(UnixDatagram::pair().ok()?.0))], Box::new(|_| {})).ok()?;
+            Box::new(Network::new(Arc::new(link), [2, 0, 0, 0, 0, 1], 1500, 2, events()?).ok()?)
+        }
         3 => Box::new(Balloon::new(Arc::default(), events()?)),
         4 => {
             let ports = SocketPorts::new().ok()?;

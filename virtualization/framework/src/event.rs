@@ -35,6 +35,15 @@ pub enum Event {
         /// The port's number.
         port: u32,
     },
+    /// What a network card was connected to has gone; the guest sees a cable that is not plugged in, and goes on.
+    /// [`crate::NetworkHandle::set_attachment`] connects it again, and so does a start or reboot. Apple:
+    /// `virtualMachine(_:networkDevice:attachmentWasDisconnectedWithError:)`.
+    NetworkDisconnected {
+        /// Which of the configuration's network cards.
+        device: usize,
+        /// Why.
+        error: Arc<Error>,
+    },
     /// The guest's kernel said that it panicked. What it does next is up to it.
     GuestPanicked,
 }

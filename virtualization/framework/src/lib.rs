@@ -38,6 +38,7 @@ mod event;
 mod inbox;
 pub mod lifecycle;
 mod machine;
+mod network;
 mod socket;
 mod state;
 
@@ -47,14 +48,15 @@ pub use configuration::{
     Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, BootLoader, COMMAND_LINE_MAXIMUM, CONSOLE_PORTS_MAXIMUM, CachingMode,
     ConfigurationError, ConsoleDevice, DirectoryShare, DirectorySharingDevice, DiskImage, DiskImageFormat, EntropyDevice,
     FileHandleNetworkAttachment, GIB, GenericPlatform, LinuxBootLoader, MIB, MTU_MINIMUM, MacAddress, MachineIdentifier,
-    MemoryBalloonDevice, NatNetworkAttachment, NetworkAttachment, NetworkDevice, ParseMacAddressError, Platform, Problem, SECTOR_SIZE,
-    SerialAttachment, SerialPort, SharedDirectory, SocketDevice, StorageAttachment, StorageDevice, SynchronizationMode, TAG_MAXIMUM,
-    Uart16550, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioConsoleSerialPort, VirtioFileSystemDevice,
-    VirtioNetworkDevice, VirtualMachineConfiguration,
+    MemoryBalloonDevice, NatNetworkAttachment, NetworkAttachment, NetworkDevice, ParseMacAddressError, Platform, Problem,
+    QUEUE_PAIRS_MAXIMUM, SECTOR_SIZE, SerialAttachment, SerialPort, SharedDirectory, SocketDevice, StorageAttachment, StorageDevice,
+    SynchronizationMode, TAG_MAXIMUM, TapNetworkAttachment, Uart16550, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort,
+    VirtioConsoleSerialPort, VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachineConfiguration,
 };
 pub use console::{ConsoleHandle, ConsolePortHandle};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventStream};
 pub use machine::{StartOptions, VirtualMachine};
+pub use network::NetworkHandle;
 pub use socket::{SocketConnection, SocketListener, VirtioSocketDevice};
 pub use state::State;

@@ -10,6 +10,7 @@ use crate::engine::{self, Control};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventStream;
 use crate::lifecycle::Operation;
+use crate::network::NetworkHandle;
 use crate::socket::VirtioSocketDevice;
 use crate::state::State;
 
@@ -66,6 +67,11 @@ impl VirtualMachine {
     /// The machine's memory balloons, as they are in its configuration.
     pub fn memory_balloon_devices(&self) -> Vec<VirtioMemoryBalloonDevice> {
         self.control.memory_balloon_devices()
+    }
+
+    /// The machine's network cards, as they are in its configuration.
+    pub fn network_devices(&self) -> Vec<NetworkHandle> {
+        self.control.network_devices()
     }
 
     /// The machine's socket devices, as they are in its configuration.

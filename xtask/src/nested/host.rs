@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::guests::{self, apt, initrd, kernel};
 
 const INIT: &str = include_str!("init.sh");
-const MODULES: &[&str] = &["kvm_amd virtio_pci 9p 9pnet_virtio overlay dummy"];
+const MODULES: &[&str] = &["kvm_amd virtio_pci 9p 9pnet_virtio overlay dummy tun"];
 const SUITE: &str = "bookworm";
 
 /// Its files.

@@ -7,7 +7,7 @@
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox --install -s
-for module in virtio_pci 9pnet_virtio 9p overlay kvm-amd dummy; do
+for module in virtio_pci 9pnet_virtio 9p overlay kvm-amd dummy tun; do
     modprobe "$module"
 done
 mkdir -p /dev/shm /dev/pts

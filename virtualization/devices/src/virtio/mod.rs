@@ -11,7 +11,7 @@ mod block;
 mod buffers;
 pub mod console;
 mod entropy;
-mod network;
+pub mod network;
 mod queue;
 pub mod socket;
 mod transport;
@@ -21,7 +21,7 @@ use std::io;
 pub use block::{Block, Disk};
 pub use buffers::Buffers;
 pub use entropy::Entropy;
-pub use network::{FrameStream, Frames, Network};
+pub use network::Network;
 pub use queue::{ActiveQueue, Chain, Failure};
 pub use transport::VirtioPci;
 

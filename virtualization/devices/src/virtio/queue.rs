@@ -73,7 +73,8 @@ impl ActiveQueue {
     }
 }
 
-fn next<'a>(queue: &mut Queue, memory: &'a GuestMemory) -> Result<Option<Chain<'a>>, Error> {
+/// The next chain, if there is one.
+pub(super) fn next<'a>(queue: &mut Queue, memory: &'a GuestMemory) -> Result<Option<Chain<'a>>, Error> {
     Ok(queue.iter(memory)?.next())
 }
 

@@ -4,9 +4,12 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use devices::EventLoop;
-use devices::virtio::{FrameStream, Frames, Network};
+use devices::virtio::Network;
+use devices::virtio::network::{FrameStream, Frames, Link};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
@@ -14,8 +17,18 @@ use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
 const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const HEADER: usize = 12;
 
+/// The link of a card, and what is told when its other end goes.
+fn link(wires: Vec<Box<dyn Frames>>) -> (Arc<Link>, Receiver<std::io::Error>) {
+    let (sender, gone) = channel();
+    (Arc::new(Link::new(wires, Box::new(move |error| sender.send(error).unwrap())).unwrap()), gone)
+}
+
+fn device(link: &Arc<Link>, pairs: u16) -> Box<Network> {
+    Box::new(Network::new(link.clone(), ADDRESS, 9000, pairs, Arc::new(EventLoop::new("test").unwrap())).unwrap())
+}
+
 fn card(wire: Box<dyn Frames>) -> Driver {
-    Driver::ready(Box::new(Network::new(wire, ADDRESS, 9000, Arc::new(EventLoop::new("test").unwrap()))), 1 << 5)
+    Driver::ready(device(&link(vec![wire]).0, 1), 1 << 5)
 }
 
 fn datagrams() -> (Driver, UnixDatagram) {
@@ -93,16 +106,106 @@ fn frames_on_a_stream_are_cut_as_they_were() {
     assert_eq!((received(&driver, 0, 2048, 3), received(&driver, 1, 2048, 5)), (b"one".to_vec(), b"three".to_vec()));
 }
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn is_up(driver: &Driver) -> bool {
+    driver.read::<2>(0x2006) == [1, 0]
+}
+
 #[test]
-fn a_wire_that_ends_or_lies_needs_a_reset() {
-    let (here, there) = UnixStream::pair().unwrap();
-    let driver = card(Box::new(FrameStream::new(here.into())));
-    drop(there);
-    driver.wait_for_needs_reset();
+fn a_wire_that_ends_or_lies_is_unplugged_and_another_one_plugged_in() {
     let (here, mut there) = UnixStream::pair().unwrap();
-    let driver = card(Box::new(FrameStream::new(here.into())));
+    let (link, gone) = link(vec![Box::new(FrameStream::new(here.into()))]);
+    let mut driver = Driver::ready(device(&link, 1), 1 << 5);
+    assert!(is_up(&driver));
     there.write_all(&[0xff; 8]).unwrap();
-    driver.wait_for_needs_reset();
+    assert!(gone.recv_timeout(PATIENCE).unwrap().to_string().contains("a frame of"));
+    assert!(!is_up(&driver));
+    // What is sent now is lost.
+    send(&mut driver, b"to nobody");
+    for ends in [true, false] {
+        let (here, there) = UnixDatagram::pair().unwrap();
+        there.set_read_timeout(Some(PATIENCE)).unwrap();
+        link.replace(vec![Box::new(OwnedFd::from(here))]).unwrap();
+        assert!(is_up(&driver));
+        send(&mut driver, b"to somebody");
+        let mut frame = [0; 100];
+        assert_eq!(there.recv(&mut frame).unwrap(), 11);
+        make_room(&mut driver, 1, 2048);
+        there.send(b"and back").unwrap();
+        assert_eq!(driver.wait(0), 12 + 8);
+        if ends {
+            let (here, there) = UnixStream::pair().unwrap();
+            link.replace(vec![Box::new(FrameStream::new(here.into()))]).unwrap();
+            drop(there);
+            gone.recv_timeout(PATIENCE).unwrap();
+            assert!(!is_up(&driver));
+        }
+    }
+    link.replace(Vec::new()).unwrap();
+    assert!(!is_up(&driver));
+    assert!(gone.try_recv().is_err());
+    assert_eq!(driver.status() & 64, 0);
+}
+
+#[test]
+fn a_frame_is_put_into_as_many_buffers_as_it_needs() {
+    let (here, there) = UnixDatagram::pair().unwrap();
+    let (link, _gone) = link(vec![Box::new(OwnedFd::from(here))]);
+    let mut driver = Driver::ready(device(&link, 1), 1 << 5 | 1 << 15);
+    let frame: Vec<u8> = (0..250).collect();
+    make_room(&mut driver, 2, 100);
+    there.send(&frame).unwrap();
+    there.send(b"second").unwrap();
+    send(&mut driver, b"served after what came before");
+    assert_eq!(driver.used(0), 0, "there is no room for all of it yet");
+    for index in 2..5 {
+        driver.put_descriptor(0, index, Descriptor(BUFFERS + 0x1_0000 + u64::from(index) * 100, 100, WRITE, 0));
+        driver.offer(0, index);
+    }
+    driver.until("both frames arrive", |driver| driver.used(0) == 4);
+    assert_eq!([0, 1, 2, 3].map(|index| driver.used_element(0, index)), [(0, 100), (1, 100), (2, 62), (3, 18)]);
+    let mut bytes = vec![0; 400];
+    driver.memory.read_slice(&mut bytes, GuestAddress(BUFFERS + 0x1_0000)).unwrap();
+    assert_eq!(bytes[10..12], [3, 0]);
+    assert_eq!(bytes[12..262], frame);
+    assert_eq!((&bytes[310..312], &bytes[312..318]), (&[1, 0][..], &b"second"[..]));
+    // One for which the whole queue has no room is lost.
+    driver.write(0x14, &[0]);
+    driver.set_up(1 << 5 | 1 << 15, &[2, 2]);
+    make_room(&mut driver, 2, 20);
+    there.send(&frame).unwrap();
+    driver.until("the buffers come back", |driver| driver.used(0) == 2);
+    assert_eq!([0, 1].map(|index| driver.used_element(0, index).1), [0, 0]);
+}
+
+#[test]
+fn several_pairs_send_and_the_guest_says_how_many_it_uses() {
+    let pairs: Vec<(UnixDatagram, UnixDatagram)> = (0..2).map(|_| UnixDatagram::pair().unwrap()).collect();
+    let (here, there): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let wires = here.into_iter().map(|end| Box::new(OwnedFd::from(end)) as Box<dyn Frames>).collect();
+    let (link, _gone) = link(wires);
+    let mut driver = Driver::of(device(&link, 2));
+    driver.set_up(1 << 5 | 1 << 17 | 1 << 22, &[16; 5]);
+    assert_eq!(driver.read::<2>(0x2008), [2, 0]);
+    let room = |driver: &mut Driver| {
+        driver.put_descriptor(2, 0, Descriptor(BUFFERS + 0x1_0000, 2048, WRITE, 0));
+        driver.offer(2, 0);
+    };
+    room(&mut driver);
+    there[1].send(b"early").unwrap();
+    let frame = [vec![0; HEADER], b"second pair".to_vec()].concat();
+    driver.request(3, &[Part::Give(frame)]);
+    let mut bytes = [0; 100];
+    assert_eq!(there[1].recv(&mut bytes).unwrap(), 11);
+    assert_eq!(driver.used(2), 0, "the pair is not in use");
+    let command = |driver: &mut Driver, bytes: &[u8]| driver.request(4, &[Part::Give(bytes.to_vec()), Part::Room(1)])[0][0];
+    for wrong in [&[4, 0, 0, 0][..], &[4, 0, 3, 0], &[4, 0, 1], &[4, 1, 1, 0], &[0, 0, 1, 0], &[]] {
+        assert_eq!(command(&mut driver, wrong), 1, "{wrong:?}");
+    }
+    assert_eq!(command(&mut driver, &[4, 0, 2, 0]), 0);
+    assert_eq!(driver.wait(2), 12 + 5);
+    assert_eq!(driver.status() & 64, 0);
 }
 
 #[test]

@@ -20,7 +20,11 @@ pub use devices::{
     VirtioFileSystemDevice,
 };
 pub use mac_address::{MacAddress, ParseMacAddressError};
-pub use network::{FileHandleNetworkAttachment, MTU_MINIMUM, NatNetworkAttachment, NetworkAttachment, NetworkDevice, VirtioNetworkDevice};
+pub(crate) use network::TapSource;
+pub use network::{
+    FileHandleNetworkAttachment, MTU_MINIMUM, NatNetworkAttachment, NetworkAttachment, NetworkDevice, QUEUE_PAIRS_MAXIMUM,
+    TapNetworkAttachment, VirtioNetworkDevice,
+};
 pub use platform::{GenericPlatform, MachineIdentifier, Platform};
 pub(crate) use problem::Problems;
 pub use problem::{ConfigurationError, Problem};

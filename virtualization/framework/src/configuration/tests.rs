@@ -139,3 +139,24 @@ fn tags_and_names_are_checked_and_names_made_fit() {
     }
     assert_eq!(DirectoryShare::canonicalized_name(""), None);
 }
+
+#[test]
+fn a_tap_and_its_queues_are_checked() {
+    let kernel = file(1);
+    let mut configuration = valid(&kernel);
+    let card = |name: &str| VirtioNetworkDevice::new(TapNetworkAttachment::interface(name).maximum_transmission_unit(9000));
+    configuration.network_devices = vec![card("tap0").queue_pairs(4).into()];
+    assert_eq!(configuration.validate(), Ok(()));
+    let none = VirtioNetworkDevice::new(TapNetworkAttachment::descriptors([]));
+    configuration.network_devices = vec![card("a/b").queue_pairs(0).into(), card("sixteen letters!").queue_pairs(17).into(), none.into()];
+    assert_eq!(
+        places(&configuration),
+        [
+            "network_devices[0].queue_pairs",
+            "network_devices[0].attachment.interface",
+            "network_devices[1].queue_pairs",
+            "network_devices[1].attachment.interface",
+            "network_devices[2].attachment.descriptors",
+        ]
+    );
+}

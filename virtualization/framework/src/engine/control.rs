@@ -18,6 +18,7 @@ use crate::console::ConsoleHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventStream, Events};
 use crate::lifecycle::{Lifecycle, Observation, Operation};
+use crate::network::NetworkHandle;
 use crate::socket::VirtioSocketDevice;
 use crate::state::State;
 
@@ -38,6 +39,15 @@ pub enum Message {
         board: u64,
         /// Why.
         why: String,
+    },
+    /// What a network card was connected to has gone.
+    NetworkGone {
+        /// Which board the card is of.
+        board: u64,
+        /// Which of the configuration's cards it is.
+        device: usize,
+        /// Why.
+        error: Error,
     },
     /// Nobody holds the machine any longer.
     End,
@@ -115,6 +125,11 @@ impl Control {
         self.resources.balloons.iter().map(device).collect()
     }
 
+    /// The network cards.
+    pub fn network_devices(&self) -> Vec<NetworkHandle> {
+        self.resources.networks.iter().map(|connection| NetworkHandle::new(Arc::clone(connection))).collect()
+    }
+
     /// The socket devices.
     pub fn socket_devices(&self) -> Vec<VirtioSocketDevice> {
         self.resources.sockets.iter().map(|ports| VirtioSocketDevice::new(Arc::clone(ports))).collect()
@@ -166,8 +181,11 @@ impl Machine {
                 }
                 Message::Guest { board, action } if self.is_current(board) => self.guest_did(action),
                 Message::Failed { board, why } if self.is_current(board) => self.fail(Error::new(ErrorKind::Internal, why)),
+                Message::NetworkGone { board, device, error } if self.is_current(board) => {
+                    self.published.events.send(&Event::NetworkDisconnected { device, error: Arc::new(error) });
+                }
                 // From a board that is gone.
-                Message::Guest { .. } | Message::Failed { .. } => {}
+                Message::Guest { .. } | Message::Failed { .. } | Message::NetworkGone { .. } => {}
                 Message::End => return,
             }
         }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use console::Console;
 pub(crate) use control::Control;
+pub(crate) use network::Connection;
 
 use crate::configuration::VirtualMachineConfiguration;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,13 +1,15 @@
-//! Networks: from an attachment to a wire that a card is on.
+//! Networks: what a card is connected to, and how that is replaced.
 
-use std::io::{BufRead, BufReader};
+use std::fmt;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use devices::virtio::{FrameStream, Frames};
+use devices::virtio::network::{FrameStream, Frames, Link, Tap};
 
-use crate::configuration::{MTU_MINIMUM, NetworkAttachment};
+use crate::configuration::{MTU_MINIMUM, NetworkAttachment, TapNetworkAttachment, TapSource, VirtioNetworkDevice};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The other end of a wire, where it is a program of ours; it ends with this.
@@ -21,20 +23,123 @@ impl Drop for Passt {
     }
 }
 
-/// A wire, its maximum transmission unit in bytes, and the program at its other end.
-pub fn connect(attachment: &NetworkAttachment) -> Result<(Box<dyn Frames>, u16, Option<Passt>)> {
-    let failed = |message: &'static str| move |error: std::io::Error| Error::because(ErrorKind::Network, message, error);
-    match attachment {
-        NetworkAttachment::FileHandle(attachment) => {
-            let socket = attachment.socket().try_clone().map_err(failed("Could not duplicate a network card's socket"))?;
-            Ok((Box::new(socket), attachment.mtu(), None))
-        }
-        NetworkAttachment::Nat(_) => {
-            let (here, there) = UnixStream::pair().map_err(failed("Could not make a socket for a network card"))?;
-            let passt = start_passt(there.into())?;
-            Ok((Box::new(FrameStream::new(here.into())), MTU_MINIMUM, Some(passt)))
-        }
+/// Told when what a card is connected to has gone, and why.
+pub type Gone = Arc<dyn Fn(Error) + Send + Sync>;
+
+/// What a card is connected to, from a machine's creation to its end.
+pub struct Connection {
+    pairs: u16,
+    state: Mutex<State>,
+}
+
+struct State {
+    attachment: Option<NetworkAttachment>,
+    /// That of the card there is.
+    link: Option<Arc<Link>>,
+    passt: Option<Passt>,
+}
+
+/// The ends of a card's link, and the program at their other end.
+type Ends = (Vec<Box<dyn Frames>>, Option<Passt>);
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
     }
+}
+
+impl Connection {
+    /// That of a card of the configuration, to which nothing is connected yet.
+    pub fn new(card: &VirtioNetworkDevice) -> Self {
+        let state = State { attachment: Some(card.attachment.clone()), link: None, passt: None };
+        Self { pairs: card.queue_pairs, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects a new card.
+    pub fn connect(&self, gone: Gone) -> Result<Arc<Link>> {
+        let mut state = self.lock();
+        (state.link, state.passt) = (None, None);
+        let (ends, passt) = self.ends(state.attachment.as_ref())?;
+        let told = move |error| gone(Error::because(ErrorKind::Network, "A network card's attachment has gone", error));
+        let link = Link::new(ends, Box::new(told)).map_err(failed("Could not set up a network card"))?;
+        let link = Arc::new(link);
+        (state.link, state.passt) = (Some(Arc::clone(&link)), passt);
+        Ok(link)
+    }
+
+    /// The card is gone.
+    pub fn disconnect(&self) {
+        let mut state = self.lock();
+        (state.link, state.passt) = (None, None);
+    }
+
+    /// What it is connected to now.
+    pub fn attachment(&self) -> Option<NetworkAttachment> {
+        let state = self.lock();
+        state.attachment.clone().filter(|_| state.link.as_ref().is_none_or(|link| link.is_up()))
+    }
+
+    /// Connects it to this instead.
+    pub fn set_attachment(&self, attachment: Option<NetworkAttachment>) -> Result<()> {
+        if let Some(attachment) = &attachment {
+            attachment.validate()?;
+        }
+        let mut state = self.lock();
+        if let Some(link) = state.link.clone() {
+            let (ends, passt) = self.ends(attachment.as_ref())?;
+            link.replace(ends).map_err(failed("Could not connect a network card"))?;
+            state.passt = passt;
+        }
+        state.attachment = attachment;
+        Ok(())
+    }
+
+    fn ends(&self, attachment: Option<&NetworkAttachment>) -> Result<Ends> {
+        Ok(match attachment {
+            None => (Vec::new(), None),
+            Some(NetworkAttachment::FileHandle(attachment)) => {
+                let socket = attachment.socket().try_clone().map_err(failed("Could not duplicate a network card's socket"))?;
+                (vec![Box::new(socket)], None)
+            }
+            Some(NetworkAttachment::Tap(attachment)) => (self.tap(attachment)?, None),
+            Some(NetworkAttachment::Nat(_)) => {
+                let (here, there) = UnixStream::pair().map_err(failed("Could not make a socket for a network card"))?;
+                let passt = start_passt(there.into())?;
+                (vec![Box::new(FrameStream::new(here.into()))], Some(passt))
+            }
+        })
+    }
+
+    fn tap(&self, attachment: &TapNetworkAttachment) -> Result<Vec<Box<dyn Frames>>> {
+        let taps = match attachment.source() {
+            TapSource::Interface(name) => Tap::open(name, self.pairs).map_err(|error| {
+                let next = match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "; as root: ip tuntap add NAME mode tap user USER, with multi_queue for several pairs of queues"
+                    }
+                    io::ErrorKind::NotFound => "; this computer has no /dev/net/tun: as root, modprobe tun",
+                    io::ErrorKind::ResourceBusy => "; another program uses it",
+                    io::ErrorKind::InvalidInput => "; it is no tap, or has several queues where the card has one, or the other way round",
+                    _ => "",
+                };
+                Error::because(ErrorKind::Network, format!("Could not open the tap interface {name}{next}"), error)
+            })?,
+            TapSource::Descriptors(descriptors) => {
+                let open = |descriptor: &Arc<OwnedFd>| Tap::from_descriptor(descriptor.try_clone()?);
+                let taps = descriptors.iter().map(open).collect::<io::Result<_>>();
+                taps.map_err(failed("Could not use a network card's tap descriptor"))?
+            }
+        };
+        Ok(taps.into_iter().map(|tap| Box::new(tap) as Box<dyn Frames>).collect())
+    }
+}
+
+fn failed(message: &'static str) -> impl Fn(io::Error) -> Error {
+    move |error| Error::because(ErrorKind::Network, message, error)
 }
 
 fn start_passt(socket: OwnedFd) -> Result<Passt> {
@@ -50,7 +155,7 @@ fn start_passt(socket: OwnedFd) -> Result<Passt> {
     let started = command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = started.map_err(|error| {
         let message = match error.kind() {
-            std::io::ErrorKind::NotFound => "NAT needs the program passt, which is not installed: install the package passt",
+            io::ErrorKind::NotFound => "NAT needs the program passt, which is not installed: install the package passt",
             _ => "Could not start the program passt, which NAT needs",
         };
         Error::because(ErrorKind::Network, message, error)
@@ -58,7 +163,7 @@ fn start_passt(socket: OwnedFd) -> Result<Passt> {
     if let Some(said) = child.stderr.take() {
         // It ends with the program; what cannot be read is not worth more.
         let relay = move || {
-            for line in BufReader::new(said).lines().map_while(std::io::Result::ok) {
+            for line in BufReader::new(said).lines().map_while(io::Result::ok) {
                 tracing::warn!("passt: {line}");
             }
         };

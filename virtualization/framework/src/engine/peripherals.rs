@@ -16,10 +16,10 @@ use super::board::{below, host};
 use super::bus::GuestAction;
 use super::console;
 use super::control::Message;
-use super::network::{self, Passt};
+use super::network::Connection;
 use super::resources::Resources;
 use super::storage;
-use crate::configuration::{EntropyDevice, NetworkDevice, SerialPort, VirtualMachineConfiguration};
+use crate::configuration::{EntropyDevice, MTU_MINIMUM, NetworkDevice, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The host bridge: a vendor and device number without meaning to any driver (those of virtio's maker, in the range for experiments).
@@ -28,7 +28,16 @@ const HOST_BRIDGE: Identity = Identity { vendor: 0x1af4, device: 0x10f0, class: 
 /// The devices, as far as the machine has to do with them while they are in use.
 pub struct Peripherals {
     functions: Vec<Arc<VirtioPci>>,
-    _passt: Vec<Passt>,
+    _networks: Networks,
+}
+
+/// The cards' connections, which end with the cards.
+struct Networks(Vec<Arc<Connection>>);
+
+impl Drop for Networks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|connection| connection.disconnect());
+    }
 }
 
 impl Peripherals {
@@ -60,11 +69,18 @@ impl Peripherals {
         for device in &configuration.storage_devices {
             wanted.push(Box::new(Block::new(storage::open(device)?).map_err(host("Could not start a disk's thread"))?));
         }
-        let mut helpers = Vec::new();
-        for NetworkDevice::Virtio(card) in &configuration.network_devices {
-            let (wire, mtu, helper) = network::connect(&card.attachment)?;
-            wanted.push(Box::new(Network::new(wire, card.mac_address.bytes(), mtu, Arc::clone(events))));
-            helpers.extend(helper);
+        let networks = Networks(resources.networks.clone());
+        for (device, (NetworkDevice::Virtio(card), connection)) in configuration.network_devices.iter().zip(&resources.networks).enumerate()
+        {
+            let (board, control) = (*board, control.clone());
+            let gone = move |error| {
+                // Without the control thread the board is about to go.
+                let _ = control.send(Message::NetworkGone { board, device, error });
+            };
+            let (address, mtu) = (card.mac_address.bytes(), connection.attachment().map_or(MTU_MINIMUM, |attachment| attachment.mtu()));
+            let link = connection.connect(Arc::new(gone))?;
+            let card = Network::new(link, address, mtu, card.queue_pairs, Arc::clone(events));
+            wanted.push(Box::new(card.map_err(host("Could not start a network card's thread"))?));
         }
         for EntropyDevice::Virtio in &configuration.entropy_devices {
             wanted.push(Box::new(Entropy::new(Arc::clone(events))));
@@ -87,7 +103,7 @@ impl Peripherals {
             }
             functions.push(function);
         }
-        Ok((Self { functions, _passt: helpers }, bus))
+        Ok((Self { functions, _networks: networks }, bus))
     }
 
     /// Makes the devices' own threads stand still.

@@ -6,7 +6,8 @@ use devices::virtio::balloon::BalloonTarget;
 use devices::virtio::socket::SocketPorts;
 
 use super::console::Console;
-use crate::configuration::{ConsoleDevice, MemoryBalloonDevice, SocketDevice, VirtualMachineConfiguration};
+use super::network::Connection;
+use crate::configuration::{ConsoleDevice, MemoryBalloonDevice, NetworkDevice, SocketDevice, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The lasting parts of devices, by their place in the configuration.
@@ -16,6 +17,8 @@ pub struct Resources {
     pub balloons: Vec<Arc<BalloonTarget>>,
     /// What the ports of each console are attached to.
     pub consoles: Vec<Arc<Console>>,
+    /// What each network card is connected to.
+    pub networks: Vec<Arc<Connection>>,
     /// The host's side of each socket device.
     pub sockets: Vec<Arc<SocketPorts>>,
 }
@@ -29,6 +32,8 @@ impl Resources {
         let balloons = configuration.memory_balloon_devices.iter().map(|MemoryBalloonDevice::Virtio| Arc::default()).collect();
         let console = |ConsoleDevice::Virtio(console): &ConsoleDevice| Arc::new(Console::new(console));
         let consoles = configuration.console_devices.iter().map(console).collect();
-        Ok(Self { balloons, consoles, sockets })
+        let connection = |NetworkDevice::Virtio(card): &NetworkDevice| Arc::new(Connection::new(card));
+        let networks = configuration.network_devices.iter().map(connection).collect();
+        Ok(Self { balloons, consoles, networks, sockets })
     }
 }

@@ -35,11 +35,16 @@ struct Setup {
 }
 
 fn machine() -> Setup {
+    machine_with(|_| ())
+}
+
+fn machine_with(change: impl FnOnce(&mut VirtualMachineConfiguration)) -> Setup {
     let kernel = kernel();
     let mut configuration = VirtualMachineConfiguration::new();
     configuration.cpu_count = 3;
     configuration.memory_size = 32 * MIB;
     configuration.boot_loader = Some(LinuxBootLoader::new(kernel.path()).into());
+    change(&mut configuration);
     configuration.validate().unwrap();
     let hypervisor = FakeHypervisor::new();
     let machine = VirtualMachine::with_hypervisor(configuration, Arc::new(hypervisor.clone())).unwrap();
@@ -192,4 +197,32 @@ fn an_invalid_configuration_says_why() {
     let error = VirtualMachine::new(VirtualMachineConfiguration::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);
     assert_eq!(error.problems()[0].path, "boot_loader");
+}
+
+#[test]
+fn a_card_is_connected_to_something_else_and_told_of_when_that_goes() {
+    let Setup { machine, mut events, kernel: _kernel, .. } = machine_with(|configuration| {
+        let (here, there) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        std::mem::forget(there);
+        configuration.network_devices = vec![VirtioNetworkDevice::new(FileHandleNetworkAttachment::new(here)).into()];
+    });
+    machine.start().wait().unwrap();
+    let card = machine.network_devices().remove(0);
+    assert!(matches!(card.attachment(), Some(NetworkAttachment::FileHandle(_))));
+    // What cannot be changes nothing.
+    let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
+    let error = card.set_attachment(Some(FileHandleNetworkAttachment::new(here).into())).unwrap_err();
+    assert_eq!((error.kind(), error.problems()[0].path.as_str()), (ErrorKind::InvalidConfiguration, "attachment.socket"));
+    let (not_a_tap, _other) = rustix::pipe::pipe().unwrap();
+    let error = card.set_attachment(Some(TapNetworkAttachment::descriptors([not_a_tap]).into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert!(card.attachment().is_some());
+    card.set_attachment(None).unwrap();
+    assert!(card.attachment().is_none());
+    // It stays so when the machine starts anew.
+    machine.stop().wait().unwrap();
+    machine.start().wait().unwrap();
+    assert!(card.attachment().is_none());
+    drop((card, machine));
+    assert!(events.all(|event| matches!(event, Event::StateChanged(_))));
 }

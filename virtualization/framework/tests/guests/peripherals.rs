@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use virtualization::{
-    Access, DiskImage, EntropyDevice, ErrorKind, Event, MIB, MemoryBalloonDevice, NatNetworkAttachment, SerialAttachment, SocketDevice,
-    VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioNetworkDevice,
+    Access, DiskImage, EntropyDevice, ErrorKind, Event, FileHandleNetworkAttachment, MIB, MemoryBalloonDevice, NatNetworkAttachment,
+    SerialAttachment, SocketDevice, TapNetworkAttachment, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort, VirtioNetworkDevice,
 };
 
 use crate::guest::{Guest, skip};
@@ -82,6 +82,57 @@ fn a_guest_reaches_the_host_through_the_network() {
     guest.wait_for("vivarium guest ready");
     guest.run(&format!("wget -q -O - http://10.0.2.2:{port}/ | grep -c 'served by the host'"), "5000");
     serving.join().unwrap();
+
+    // The cable is unplugged and plugged in again, elsewhere.
+    let card = guest.machine().network_devices().remove(0);
+    card.set_attachment(None).unwrap();
+    guest.run("until grep -q 0 /sys/class/net/eth0/carrier; do sleep 0.1; done; echo cable $((1 + 1))", "cable 2");
+    let (here, there) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    card.set_attachment(Some(FileHandleNetworkAttachment::new(here).into())).unwrap();
+    guest.run("until grep -q 1 /sys/class/net/eth0/carrier; do sleep 0.1; done; echo cable $((2 + 1))", "cable 3");
+    guest.type_line("ping -c 1 -W 1 10.0.2.77 >/dev/null");
+    let mut frame = [0; 2000];
+    loop {
+        let length = there.recv(&mut frame).unwrap();
+        // An ARP request for that address.
+        if frame[12..14] == [8, 6] && frame[..length].windows(4).any(|bytes| bytes == [10, 0, 2, 77]) {
+            break;
+        }
+    }
+    guest.power_off();
+}
+
+/// The other side is this computer, which is the emulated Linux where there is no KVM: its tap interface is there for whoever is root.
+#[test]
+fn a_tap_carries_what_is_cut_and_summed_by_the_host() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not possible here: only root may make a tap interface");
+        return;
+    }
+    let interface = "vivtest0";
+    let attachment = TapNetworkAttachment::interface(interface);
+    guest.configuration.cpu_count = 2;
+    guest.configuration.network_devices = vec![VirtioNetworkDevice::new(attachment).queue_pairs(2).into()];
+    guest.start("quiet");
+    for arguments in [&["addr", "add", "198.51.100.1/24", "dev", interface][..], &["link", "set", interface, "up"]] {
+        let done = Command::new("ip").args(arguments).output().expect("the program ip");
+        assert!(done.status.success(), "{done:?}");
+    }
+    let server = TcpListener::bind("198.51.100.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut sum = 0_u64;
+        let mut bytes = Vec::new();
+        connection.read_to_end(&mut bytes).unwrap();
+        bytes.iter().for_each(|byte| sum += u64::from(*byte));
+        (bytes.len(), sum)
+    });
+    guest.run("ip link set eth0 up; ip addr add 198.51.100.2/24 dev eth0; echo up $?", "up 0");
+    guest.run("ls -d /sys/class/net/eth0/queues/rx-* | wc -l | sed 's/^/queues /'", "queues 2");
+    guest.run(&format!("yes | head -c 4000000 | nc 198.51.100.1 {port}; echo sent $((20 + 3))"), "sent 23");
+    assert_eq!(serving.join().unwrap(), (4_000_000, 2_000_000 * (u64::from(b'y') + u64::from(b'\n'))));
     guest.power_off();
 }
 

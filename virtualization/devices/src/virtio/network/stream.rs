@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::{FRAME_MAXIMUM, Frames};
+use super::wire::{FRAME_MAXIMUM, Frames, HEADER_SIZE, plain};
 
 const LENGTH_SIZE: usize = 4;
 /// Bytes read at once.
@@ -51,10 +51,11 @@ impl Frames for FrameStream {
         self.socket.as_fd()
     }
 
-    fn receive(&mut self, frame: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, packet: &mut [u8]) -> io::Result<usize> {
+        let frame = plain(packet)?;
         loop {
             if let Some(length) = self.take(frame)? {
-                return Ok(length);
+                return Ok(HEADER_SIZE + length);
             }
             self.read.drain(..std::mem::take(&mut self.taken));
             let start = self.read.len();
@@ -69,7 +70,8 @@ impl Frames for FrameStream {
         }
     }
 
-    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        let frame = packet.get(HEADER_SIZE..).unwrap_or_default();
         if self.has_backlog()? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
