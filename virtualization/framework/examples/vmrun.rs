@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use virtualization::{
-    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, NatNetworkAttachment, SerialAttachment, SocketDevice, Uart16550,
-    VirtioBlockDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, NatNetworkAttachment, NbdAttachment, SerialAttachment, SocketDevice,
+    StorageAttachment, Uart16550, VirtioBlockDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -39,7 +39,8 @@ struct Arguments {
     /// Memory in MiB
     #[arg(long, default_value_t = 512)]
     memory: u64,
-    /// Disks: PATH, or PATH,ro for one that the guest may only read; .qcow2 is qcow2, everything else raw
+    /// Disks: PATH, or PATH,ro for one that the guest may only read; .qcow2 is qcow2, nbd://… and nbd+unix://… are exports of servers,
+    /// everything else is raw
     #[arg(long = "disk")]
     disks: Vec<String>,
     /// A network card with the host's network behind it, by passt
@@ -81,7 +82,9 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
     for disk in &arguments.disks {
         let (path, access) = disk.strip_suffix(",ro").map_or((disk.as_str(), Access::ReadWrite), |path| (path, Access::ReadOnly));
-        configuration.storage_devices.push(VirtioBlockDevice::new(DiskImage::open(path, access)?).into());
+        let attachment: StorageAttachment =
+            if path.contains("://") { NbdAttachment::new(path).access(access).into() } else { DiskImage::open(path, access)?.into() };
+        configuration.storage_devices.push(VirtioBlockDevice::new(attachment).into());
     }
     if arguments.net {
         configuration.network_devices.push(VirtioNetworkDevice::new(NatNetworkAttachment::new()).into());

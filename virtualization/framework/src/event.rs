@@ -44,6 +44,18 @@ pub enum Event {
         /// Why.
         error: Arc<Error>,
     },
+    /// The server behind a storage device was connected to, for the first time or again. Apple: `attachmentWasConnected`.
+    StorageConnected {
+        /// Which of the configuration's storage devices.
+        device: usize,
+    },
+    /// The server behind a storage device is lost: what the guest asks for fails until it starts anew. Apple: `attachment(_:didEncounterError:)`.
+    StorageDisconnected {
+        /// Which of the configuration's storage devices.
+        device: usize,
+        /// Why.
+        error: Arc<Error>,
+    },
     /// The guest's kernel said that it panicked. What it does next is up to it.
     GuestPanicked,
 }

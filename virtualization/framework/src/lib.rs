@@ -48,7 +48,7 @@ pub use configuration::{
     Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, BootLoader, COMMAND_LINE_MAXIMUM, CONSOLE_PORTS_MAXIMUM, CachingMode,
     ConfigurationError, ConsoleDevice, DirectoryShare, DirectorySharingDevice, DiskImage, DiskImageFormat, EntropyDevice,
     FileHandleNetworkAttachment, GIB, GenericPlatform, LinuxBootLoader, MIB, MTU_MINIMUM, MacAddress, MachineIdentifier,
-    MemoryBalloonDevice, NatNetworkAttachment, NetworkAttachment, NetworkDevice, ParseMacAddressError, Platform, Problem,
+    MemoryBalloonDevice, NatNetworkAttachment, NbdAttachment, NetworkAttachment, NetworkDevice, ParseMacAddressError, Platform, Problem,
     QUEUE_PAIRS_MAXIMUM, SECTOR_SIZE, SerialAttachment, SerialPort, SharedDirectory, SocketDevice, StorageAttachment, StorageDevice,
     SynchronizationMode, TAG_MAXIMUM, TapNetworkAttachment, Uart16550, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort,
     VirtioConsoleSerialPort, VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachineConfiguration,

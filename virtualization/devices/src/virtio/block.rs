@@ -8,11 +8,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imago::io_buffers::{IoVector, IoVectorMut};
-use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
+use imago::{DenyImplicitOpenGate, DynStorage, FormatAccess, FormatDriverBuilder};
 
 use super::buffers::Buffers;
 use super::queue::{ActiveQueue, Failure};
 use super::{Activation, Kind, VirtioDevice};
+use crate::nbd::{NbdClient, NbdStorage};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
 const QUEUE_SIZE: u16 = 256;
@@ -50,10 +51,13 @@ const REQUEST_MAXIMUM: usize = SEGMENTS as usize * SEGMENT_SIZE as usize;
 /// Sectors that one discard or write of zeros may name.
 const RANGE_MAXIMUM: u32 = 1 << 22;
 
+/// Where an image's bytes are.
+type Storage = Box<dyn DynStorage>;
+
 /// What is behind the disk: an image in a format that was chosen, never guessed.
 #[derive(Debug)]
 pub struct Disk {
-    image: FormatAccess<imago::file::File>,
+    image: FormatAccess<Storage>,
     read_only: bool,
     syncs: bool,
     identifier: [u8; ID_SIZE],
@@ -65,7 +69,20 @@ impl Disk {
     /// # Errors
     /// Where its size cannot be read.
     pub fn raw(file: File, read_only: bool) -> io::Result<Self> {
-        let image = imago::raw::Raw::open_image(imago::file::File::try_from(file)?, !read_only)?;
+        Self::raw_in(Box::new(imago::file::File::try_from(file)?), read_only)
+    }
+
+    /// An export of a network block device server, which may itself be one that is only read.
+    ///
+    /// # Errors
+    /// As [`Self::raw`].
+    pub fn nbd(client: Arc<NbdClient>, read_only: bool) -> io::Result<Self> {
+        let read_only = read_only || client.export().is_read_only();
+        Self::raw_in(Box::new(NbdStorage::new(client)), read_only)
+    }
+
+    fn raw_in(storage: Storage, read_only: bool) -> io::Result<Self> {
+        let image = imago::raw::Raw::open_image(storage, !read_only)?;
         Ok(Self::new(FormatAccess::new(image), read_only))
     }
 
@@ -74,13 +91,13 @@ impl Disk {
     /// # Errors
     /// Where it is damaged, or has a backing file.
     pub fn qcow2(file: File, read_only: bool) -> io::Result<Self> {
-        let builder = imago::qcow2::Qcow2::<imago::file::File>::builder(imago::file::File::try_from(file)?);
+        let builder = imago::qcow2::Qcow2::<Storage>::builder(Box::new(imago::file::File::try_from(file)?));
         // What an image names may be any file of whoever runs this, so nothing is opened for it.
         let image = builder.write(!read_only).open(DenyImplicitOpenGate::default())?;
         Ok(Self::new(FormatAccess::new(image), read_only))
     }
 
-    fn new(image: FormatAccess<imago::file::File>, read_only: bool) -> Self {
+    fn new(image: FormatAccess<Storage>, read_only: bool) -> Self {
         Self { image, read_only, syncs: true, identifier: [0; ID_SIZE] }
     }
 

@@ -6,6 +6,7 @@ mod console;
 mod driver;
 mod entropy;
 mod hostile;
+mod nbd;
 mod network;
 mod socket;
 mod transport;

@@ -6,6 +6,7 @@
 mod boot_loader;
 mod devices;
 mod mac_address;
+mod nbd;
 mod network;
 mod platform;
 mod problem;
@@ -20,6 +21,7 @@ pub use devices::{
     VirtioFileSystemDevice,
 };
 pub use mac_address::{MacAddress, ParseMacAddressError};
+pub use nbd::NbdAttachment;
 pub(crate) use network::TapSource;
 pub use network::{
     FileHandleNetworkAttachment, MTU_MINIMUM, NatNetworkAttachment, NetworkAttachment, NetworkDevice, QUEUE_PAIRS_MAXIMUM,

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Problems;
+use super::{NbdAttachment, Problems};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of a sector: images and devices are whole sectors.
@@ -84,6 +84,14 @@ pub enum StorageAttachment {
     DiskImage(DiskImage),
     /// A disk, partition or volume of the host.
     BlockDevice(BlockDeviceAttachment),
+    /// A disk of another computer, or of another program.
+    Nbd(NbdAttachment),
+}
+
+impl From<NbdAttachment> for StorageAttachment {
+    fn from(attachment: NbdAttachment) -> Self {
+        Self::Nbd(attachment)
+    }
 }
 
 impl From<DiskImage> for StorageAttachment {
@@ -103,6 +111,7 @@ impl StorageAttachment {
         match self {
             Self::DiskImage(image) => image.validate(problems),
             Self::BlockDevice(device) => device.validate(problems),
+            Self::Nbd(attachment) => attachment.validate(problems),
         }
     }
 }

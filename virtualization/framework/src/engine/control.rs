@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use devices::nbd::NbdEvent;
 use devices::virtio::balloon::BalloonTarget;
 use hv::Hypervisor;
 
@@ -48,6 +49,15 @@ pub enum Message {
         device: usize,
         /// Why.
         error: Error,
+    },
+    /// Something happened to the server behind a disk.
+    Storage {
+        /// Which board the disk is of.
+        board: u64,
+        /// Which of the configuration's storage devices it is.
+        device: usize,
+        /// What.
+        event: NbdEvent,
     },
     /// Nobody holds the machine any longer.
     End,
@@ -184,8 +194,17 @@ impl Machine {
                 Message::NetworkGone { board, device, error } if self.is_current(board) => {
                     self.published.events.send(&Event::NetworkDisconnected { device, error: Arc::new(error) });
                 }
+                Message::Storage { board, device, event } if self.is_current(board) => {
+                    self.published.events.send(&match event {
+                        NbdEvent::Connected => Event::StorageConnected { device },
+                        NbdEvent::Failed(error) => {
+                            let error = Error::because(ErrorKind::Network, "The server behind a disk was lost", error);
+                            Event::StorageDisconnected { device, error: Arc::new(error) }
+                        }
+                    });
+                }
                 // From a board that is gone.
-                Message::Guest { .. } | Message::Failed { .. } | Message::NetworkGone { .. } => {}
+                Message::Guest { .. } | Message::Failed { .. } | Message::NetworkGone { .. } | Message::Storage { .. } => {}
                 Message::End => return,
             }
         }

@@ -26,7 +26,9 @@ use crate::error::{Error, ErrorKind, Result};
 const HOST_BRIDGE: Identity = Identity { vendor: 0x1af4, device: 0x10f0, class: 0x0600, revision: 0, subsystem: 0 };
 
 /// The devices, as far as the machine has to do with them while they are in use.
+/// The order of the fields is the order of their end.
 pub struct Peripherals {
+    _servers: storage::Servers,
     functions: Vec<Arc<VirtioPci>>,
     _networks: Networks,
 }
@@ -66,8 +68,15 @@ impl Peripherals {
             let console = Console::multiple(console.ports().to_vec(), console.device(), console.port_count(), Box::new(opened));
             wanted.push(Box::new(console.map_err(host("Could not start a console's thread"))?));
         }
-        for device in &configuration.storage_devices {
-            wanted.push(Box::new(Block::new(storage::open(device)?).map_err(host("Could not start a disk's thread"))?));
+        let mut servers = storage::Servers::default();
+        for (device, storage) in configuration.storage_devices.iter().enumerate() {
+            let (board, control) = (*board, control.clone());
+            let told = Box::new(move |event| {
+                // Without the control thread the board is about to go.
+                let _ = control.send(Message::Storage { board, device, event });
+            });
+            wanted
+                .push(Box::new(Block::new(storage::open(storage, &mut servers, told)?).map_err(host("Could not start a disk's thread"))?));
         }
         let networks = Networks(resources.networks.clone());
         for (device, (NetworkDevice::Virtio(card), connection)) in configuration.network_devices.iter().zip(&resources.networks).enumerate()
@@ -103,7 +112,7 @@ impl Peripherals {
             }
             functions.push(function);
         }
-        Ok((Self { functions, _networks: networks }, bus))
+        Ok((Self { _servers: servers, functions, _networks: networks }, bus))
     }
 
     /// Makes the devices' own threads stand still.

@@ -1,15 +1,30 @@
 //! Disks: from an attachment to what a device reads and writes.
 
 use std::fs::File;
+use std::sync::Arc;
 
+use devices::nbd::{NbdClient, NbdEvent};
 use devices::virtio::Disk;
 use rustix::fs::{FlockOperation, OFlags};
 
 use crate::configuration::{Access, CachingMode, DiskImage, DiskImageFormat, StorageAttachment, StorageDevice, SynchronizationMode};
 use crate::error::{Error, ErrorKind, Result};
 
+/// What happens to a server behind a disk is told.
+pub type Told = Box<dyn Fn(NbdEvent) + Send + Sync>;
+
+/// Servers behind disks, which nobody waits for any longer when this is dropped.
+#[derive(Default)]
+pub struct Servers(Vec<Arc<NbdClient>>);
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|server| server.end());
+    }
+}
+
 /// Opens what is behind a storage device.
-pub fn open(device: &StorageDevice) -> Result<Disk> {
+pub fn open(device: &StorageDevice, servers: &mut Servers, told: Told) -> Result<Disk> {
     let StorageDevice::VirtioBlock(block) = device;
     let (disk, synchronization) = match &block.attachment {
         StorageAttachment::DiskImage(image) => (open_image(image)?, image.synchronization()),
@@ -18,6 +33,15 @@ pub fn open(device: &StorageDevice) -> Result<Disk> {
             let file = lock(device.file(), device.access(), &what)?;
             let disk = Disk::raw(file, device.access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
             (disk, device.synchronization())
+        }
+        StorageAttachment::Nbd(server) => {
+            let what = || format!("the network block device {}", server.url());
+            let (address, name) = server.place().ok_or_else(|| unusable(&what, std::io::ErrorKind::InvalidInput))?;
+            let client = NbdClient::connect(address, name, server.timeout_duration(), told);
+            let client = client.map_err(|error| Error::because(ErrorKind::Network, format!("Could not use {}", what()), error))?;
+            servers.0.push(Arc::clone(&client));
+            let disk = Disk::nbd(client, server.allowed_access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
+            (disk, server.synchronization())
         }
     };
     Ok(disk.identifier(block.identifier.as_bytes()).syncs(synchronization != SynchronizationMode::None))
