@@ -1,7 +1,7 @@
 //! The network card (Virtio 1.2, 5.1): pairs of queues, and what they are connected to.
 //!
 //! A [`Link`] is the cable: it outlives what is at its other end ([`Frames`]), which can be replaced while the guest runs. What the card
-//! offers the guest is decided when the card is made; what another end cannot do then is done here ([`segment`]).
+//! offers the guest is decided when the card is made; what another end cannot do then is done here (`segment`).
 
 mod card;
 mod control;
