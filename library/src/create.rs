@@ -42,7 +42,7 @@ impl Library {
             job.check()?;
             let new = drive_new::plan(&configuration, drive, &data)?;
             if let Some(file) = &new.file {
-                drive_new::make(file, &data, job).await?;
+                drive_new::make(self, file, &data, job).await?;
                 if let Some(format) = file.format {
                     images::record(part.path(), |images| images.set_format(&file.name, format.driver()))?;
                 }

@@ -47,7 +47,7 @@ impl Library {
         let new = drive_new::plan(&bundle.configuration, spec, &data)?;
         let _note = new.file.as_ref().map(|file| unfinished::Note::write(&data, &[&file.name])).transpose()?;
         if let Some(file) = &new.file {
-            drive_new::make(file, &data, job).await?;
+            drive_new::make(self, file, &data, job).await?;
         }
         let added = (|| {
             job.check()?;
@@ -133,7 +133,7 @@ impl Library {
             let message = format!("Drive {} has {}; a disk can only be made larger", drive.id, files::human(chain.virtual_size()));
             return Err(Error::new(ErrorKind::Unsupported, message).with_hint("What is at its end would be lost"));
         }
-        images::enlarge(&chain, size, job).await
+        images::enlarge(self, &chain, size, job).await
     }
 
     /// Rewrites a disk in a format, which also gives back the space of what the guest has discarded; `compress` packs qcow2. The copy is
@@ -164,14 +164,14 @@ impl Library {
         let convert = Convert { format, compress, replace: false };
         let old = data.join(name.as_str());
         if chain.top().format.driver() == format.driver() && chain.top().path == files::absolute(&old) {
-            return images::convert(&chain, &old, Convert { replace: true, ..convert }, &what, job).await;
+            return images::convert(self, &chain, &old, Convert { replace: true, ..convert }, &what, job).await;
         }
         let stem = name.as_str().rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
         let new = files::free_name(&data, &format!("{stem}.{}", format.extension()));
         let new = FileName::new(&new).map_err(|error| refuse("Cannot name the image", error))?;
         // Whichever of the two no drive uses in the end is not needed, also where this process dies.
         let _note = unfinished::Note::write(&data, &[&name, &new])?;
-        images::convert(&chain, &data.join(new.as_str()), convert, &what, job).await?;
+        images::convert(self, &chain, &data.join(new.as_str()), convert, &what, job).await?;
         images::record(bundle.path(), |images| images.set_format(&new, format.driver()))?;
         let renamed = self.edit_locked(machine, |configuration| {
             set_image(configuration, &name, &new);
@@ -202,7 +202,7 @@ impl Library {
             return Ok(CheckReport::default());
         }
         job.report(format!("Checking {name}"), 0, None);
-        let qemu_img = images::qemu_img()?;
+        let qemu_img = self.qemu_img()?;
         let found = images::cancellable(job, qemu_img.check(&chain, None)).await?;
         let report = |report: disk_image::CheckReport| CheckReport {
             checkable: true,

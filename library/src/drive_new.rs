@@ -6,7 +6,9 @@ use bundle::qemu::{Drive, DriveInterface, ImageType};
 use bundle::{Configuration, FileName, apple, random_identifier, tables};
 use disk_image::Format;
 
-use crate::{BootFileKind, DiskFormat, DiskSpec, DriveSpec, Error, ErrorKind, Job, RemovableKind, Result, files, images, media, transfer};
+use crate::{
+    BootFileKind, DiskFormat, DiskSpec, DriveSpec, Error, ErrorKind, Job, Library, RemovableKind, Result, files, images, media, transfer,
+};
 
 /// A change of a configuration.
 type Apply = dyn Fn(&mut Configuration) -> Result<()> + Send + Sync;
@@ -184,10 +186,10 @@ fn plan_boot_file(configuration: &Configuration, kind: BootFileKind, source: &Pa
 }
 
 /// Makes a planned file in `data`.
-pub(crate) async fn make(file: &NewFile, data: &Path, job: &Job) -> Result<()> {
+pub(crate) async fn make(library: &Library, file: &NewFile, data: &Path, job: &Job) -> Result<()> {
     let target = data.join(file.name.as_str());
     match &file.what {
-        What::Disk(spec) => images::place_disk(&target, spec, file.format.unwrap_or(Format::Raw), job).await,
+        What::Disk(spec) => images::place_disk(library, &target, spec, file.format.unwrap_or(Format::Raw), job).await,
         What::Copy(source) => {
             files::ensure_space(data, files::allocated(source))?;
             let (source, job, name) = (source.clone(), job.clone(), file.name.clone());

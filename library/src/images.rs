@@ -6,9 +6,10 @@ use std::path::Path;
 
 use bundle::{Bundle, FileName, Images};
 use disk_image::{Chain, Convert, Create, Format, QemuImg, QemuImgError};
+use supervisor_api::Settings;
 
 use crate::transfer::{self, from_image_save};
-use crate::{DiskFormat, DiskSpec, Error, ErrorKind, Job, Result, files};
+use crate::{DiskFormat, DiskSpec, Error, ErrorKind, Job, Library, Result, files};
 
 /// More than any disk that is sold; a slip of the keyboard, and beyond what formats can do.
 const MAX_SIZE: u64 = 1 << 56;
@@ -39,13 +40,13 @@ pub(crate) fn wrong_with(spec: &DiskSpec) -> Option<String> {
 }
 
 /// Makes the image `target` that `spec` describes.
-pub(crate) async fn place_disk(target: &Path, spec: &DiskSpec, format: Format, job: &Job) -> Result<()> {
+pub(crate) async fn place_disk(library: &Library, target: &Path, spec: &DiskSpec, format: Format, job: &Job) -> Result<()> {
     let Some(source) = &spec.source else {
         let size = spec.size.unwrap_or_default();
         job.report(format!("Making a disk of {}", files::human(size)), 0, None);
-        return make_empty(target, size, format, job).await;
+        return make_empty(library, target, size, format, job).await;
     };
-    place_copy(source, target, format, job).await?;
+    place_copy(library, source, target, format, job).await?;
     let Some(size) = spec.size else { return Ok(()) };
     let chain = Chain::resolve(target, format, folder(target)).map_err(|error| unusable(target, error))?;
     if size < chain.virtual_size() {
@@ -54,19 +55,19 @@ pub(crate) async fn place_disk(target: &Path, spec: &DiskSpec, format: Format, j
             format!("The disk cannot be smaller than the image that it is made from, which has {}", files::human(chain.virtual_size())),
         ));
     }
-    enlarge(&chain, size, job).await
+    enlarge(library, &chain, size, job).await
 }
 
-async fn make_empty(target: &Path, size: u64, format: Format, job: &Job) -> Result<()> {
+async fn make_empty(library: &Library, target: &Path, size: u64, format: Format, job: &Job) -> Result<()> {
     if format == Format::Raw {
         return disk_image::create_raw(target, size).map_err(|error| from_image_save(error, target));
     }
     let create = Create { format, size: Some(size), backing: None, preallocation: disk_image::Preallocation::Off };
-    cancellable(job, qemu_img()?.create(target, &create)).await
+    cancellable(job, library.qemu_img()?.create(target, &create)).await
 }
 
 /// Copies an image that comes from outside, into another format if need be.
-async fn place_copy(source: &Path, target: &Path, format: Format, job: &Job) -> Result<()> {
+async fn place_copy(library: &Library, source: &Path, target: &Path, format: Format, job: &Job) -> Result<()> {
     let chain = foreign(source)?;
     let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let top = chain.top();
@@ -82,7 +83,7 @@ async fn place_copy(source: &Path, target: &Path, format: Format, job: &Job) -> 
         .await;
     }
     files::ensure_space(folder(target), allocated)?;
-    convert(&chain, target, Convert { format, compress: false, replace: false }, &format!("Converting {name}"), job).await
+    convert(library, &chain, target, Convert { format, compress: false, replace: false }, &format!("Converting {name}"), job).await
 }
 
 /// An image of which nothing is known yet, with the files that it is made of. It may name no file but its own parts: whoever made it could
@@ -107,14 +108,14 @@ pub(crate) fn foreign(source: &Path) -> Result<Chain> {
     Ok(chain)
 }
 
-pub(crate) async fn convert(chain: &Chain, target: &Path, convert: Convert, what: &str, job: &Job) -> Result<()> {
+pub(crate) async fn convert(library: &Library, chain: &Chain, target: &Path, convert: Convert, what: &str, job: &Job) -> Result<()> {
     let total = chain.virtual_size();
     let progress = |fraction: f64| job.report(what, (fraction.clamp(0.0, 1.0) * total as f64) as u64, Some(total));
-    cancellable(job, qemu_img()?.convert(chain, target, convert, progress)).await
+    cancellable(job, library.qemu_img()?.convert(chain, target, convert, progress)).await
 }
 
 /// Enlarges a disk; raw ones need no program for that.
-pub(crate) async fn enlarge(chain: &Chain, size: u64, job: &Job) -> Result<()> {
+pub(crate) async fn enlarge(library: &Library, chain: &Chain, size: u64, job: &Job) -> Result<()> {
     let top = chain.top();
     if size <= chain.virtual_size() {
         return Ok(());
@@ -126,7 +127,7 @@ pub(crate) async fn enlarge(chain: &Chain, size: u64, job: &Job) -> Result<()> {
         });
         return grown.map_err(|error| Error::io(format!("Cannot enlarge {}", top.path.display()), error));
     }
-    cancellable(job, qemu_img()?.resize(chain, size, false)).await
+    cancellable(job, library.qemu_img()?.resize(chain, size, false)).await
 }
 
 /// The image `name` of a bundle with what it is built on, none of it outside the bundle. The recorded format counts; where there is none,
@@ -159,13 +160,16 @@ pub(crate) async fn cancellable<T>(job: &Job, work: impl Future<Output = Result<
     }
 }
 
-pub(crate) fn qemu_img() -> Result<QemuImg> {
-    QemuImg::find().map_err(|error| from_qemu_img(&error))
+impl Library {
+    /// qemu-img, confined as this computer's settings say.
+    pub(crate) fn qemu_img(&self) -> Result<QemuImg> {
+        QemuImg::find(Settings::read(&self.places().state).landlock).map_err(|error| from_qemu_img(&error))
+    }
 }
 
 fn from_qemu_img(error: &QemuImgError) -> Error {
     let kind = match error {
-        QemuImgError::NotFound(_) | QemuImgError::Start { .. } => ErrorKind::Missing,
+        QemuImgError::NotFound(_) | QemuImgError::NoLauncher(_) | QemuImgError::Start(_) => ErrorKind::Missing,
         QemuImgError::InUse { .. } => ErrorKind::WrongState,
         QemuImgError::Save(disk_image::SaveError::NoSpace { .. }) => ErrorKind::NoSpace,
         QemuImgError::Save(disk_image::SaveError::Exists(_)) => ErrorKind::Exists,

@@ -387,7 +387,7 @@ fn an_image_is_converted_and_one_that_names_other_files_is_refused() {
         backing: Some(backing),
         preallocation: disk_image::Preallocation::Off,
     };
-    run(disk_image::QemuImg::find().unwrap().create(&overlay, &create)).unwrap();
+    run(disk_image::QemuImg::find(sandbox::Requirement::BestEffort).unwrap().create(&overlay, &create)).unwrap();
     let refused = run(home.library.import(&overlay, ImportOptions::default(), &Job::silent())).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported, "{}", refused.chain());
     assert_eq!(home.entries(), ["disk.utm"]);

@@ -77,13 +77,16 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether qemu-img is there; says so where it is not.
+/// Whether qemu-img is there, with what confines it; says so where it is not.
 pub fn has_qemu_img() -> bool {
-    let there = disk_image::QemuImg::find().is_ok();
-    if !there {
-        eprintln!("skipped: qemu-img is not installed");
+    match disk_image::QemuImg::find(sandbox::Requirement::BestEffort) {
+        Ok(_) => true,
+        Err(disk_image::QemuImgError::NotFound(_)) => {
+            eprintln!("skipped: qemu-img is not installed");
+            false
+        }
+        Err(error) => panic!("{error}; `cargo build --package sandbox` makes it"),
     }
-    there
 }
 
 /// Runs the test `name` of this binary in a process of its own, with `variables`. The test does nothing where they are missing.

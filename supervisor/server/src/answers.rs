@@ -1,7 +1,6 @@
 //! What only a backend can tell, as JSON on standard output: the command line of a bundle, the state of the installation.
 
 use crate::run;
-use crate::settings::Settings;
 use backend_qemu::command_line::Options;
 use backend_qemu::facts::{self, AudioServer, Host, KvmDevice};
 use backend_qemu::machine::shown;
@@ -12,8 +11,8 @@ use sandbox::Requirement;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use supervisor_api::Places;
 use supervisor_api::wire::{Failure, Finding, FindingLevel};
+use supervisor_api::{Places, Settings};
 
 fn answer<T: Serialize>(result: Result<T>) -> ExitCode {
     let (text, code) = match result {

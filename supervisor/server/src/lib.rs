@@ -19,4 +19,3 @@ pub mod logs;
 pub mod pictures;
 pub mod run;
 pub mod session;
-pub mod settings;

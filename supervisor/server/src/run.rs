@@ -11,7 +11,6 @@ use crate::debug_log;
 use crate::logs;
 use crate::pictures::Pictures;
 use crate::session::{MediaRecord, Session, now};
-use crate::settings::Settings;
 use backend_qemu::machine::{QemuMachine, Record, Setup, Supervision};
 use bundle::registry::{FORMAT_KEY, HostFile, Registry};
 use bundle::{Bundle, BundleLock, Configuration, LockError, Origin, legacy};
@@ -25,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use supervisor_api::wire::{Failure, LastRun, StartMessage};
-use supervisor_api::{Places, Runtime};
+use supervisor_api::{Places, Runtime, Settings};
 use tokio::net::UnixListener;
 use uuid::Uuid;
 

@@ -191,11 +191,23 @@ impl Chain {
     }
 
     /// The chain as QEMU's block device options, with every format and file explicit, so that QEMU follows no name in an image's header.
-    /// Extents of a vmdk are the exception: only QEMU's driver names them; they were checked. `None` when a path is not UTF-8.
+    /// `name` says how each file shall be opened. Extents of a vmdk are the exception: only QEMU's driver names them, from the place of the
+    /// image that does; they were checked. `None` when a file has no name.
     #[must_use]
-    pub fn graph(&self) -> Option<Value> {
-        self.layers().rev().try_fold(Value::Null, |below, layer| layer.node(&below))
+    pub fn graph(&self, name: &mut dyn FnMut(Part<'_>) -> Option<String>) -> Option<Value> {
+        self.layers().rev().try_fold(Value::Null, |below, layer| layer.node(&below, name))
     }
+}
+
+/// A file of a chain that its graph names.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'c> {
+    /// Where it is.
+    pub path: &'c Path,
+    /// It, opened for reading.
+    pub file: &'c Arc<File>,
+    /// Whether it must have its own path, because it names others that are found beside it.
+    pub by_path: bool,
 }
 
 impl Layer {
@@ -213,14 +225,18 @@ impl Layer {
         Ok(Self { path, file: Arc::new(file), format, header, data: None, extents: Vec::new() })
     }
 
-    fn node(&self, below: &Value) -> Option<Value> {
-        let file = |path: &Path| Some(json!({ "driver": "file", "filename": path.to_str()? }));
-        let mut node = json!({ "driver": self.format.driver(), "file": file(&self.path)? });
+    fn node(&self, below: &Value, name: &mut dyn FnMut(Part<'_>) -> Option<String>) -> Option<Value> {
+        let mut file = |path: &Path, file: &Arc<File>, by_path| {
+            let name = name(Part { path, file, by_path })?;
+            Some(json!({ "driver": "file", "filename": name }))
+        };
+        let own = file(&self.path, &self.file, !self.extents.is_empty())?;
+        let mut node = json!({ "driver": self.format.driver(), "file": own });
         if matches!(self.format, Format::Qcow2 | Format::Qcow | Format::Qed | Format::Vmdk) {
             node["backing"] = below.clone();
         }
         if let Some(data) = &self.data {
-            node["data-file"] = file(&data.path)?;
+            node["data-file"] = file(&data.path, &data.file, false)?;
         }
         Some(node)
     }

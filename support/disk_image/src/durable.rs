@@ -79,6 +79,12 @@ impl Partial {
         Ok(Self { directory, target: target.to_owned() })
     }
 
+    /// Makes the file, empty, so that whoever writes it does not choose who may read it, and gives the directory that it is in.
+    pub fn make(&self) -> Result<PathBuf, SaveError> {
+        let made = File::create_new(self.path());
+        made.map_err(SaveError::on("write into the folder", folder(&self.target), 0)).map(|_| self.directory.path().to_owned())
+    }
+
     /// Where to write.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join(self.target.file_name().unwrap_or("image".as_ref()))

@@ -12,6 +12,7 @@ use std::task::Poll;
 use anyhow::{Context, Result, ensure};
 use disk_image::copy::{CopyError, copy};
 use disk_image::{Backing, Chain, Convert, Create, Format, Preallocation, QemuImg, QemuImgError, Repair, SaveError, create_raw};
+use sandbox::Requirement;
 
 const MIB: u64 = 1 << 20;
 
@@ -35,6 +36,10 @@ fn sample(folder: &Path, size: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
+fn qemu_img() -> Result<QemuImg> {
+    QemuImg::find(Requirement::BestEffort).context("qemu-img is needed, and `cargo build --package sandbox`")
+}
+
 fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().display().to_string())).collect::<Result<Vec<_>>>()?;
     names.sort();
@@ -44,7 +49,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 #[tokio::test]
 async fn content_survives_a_tour_through_all_formats() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let qemu_img = QemuImg::find()?;
+    let qemu_img = qemu_img()?;
     let original = sample(folder.path(), 24 * MIB)?;
     let original = chain(&original, Format::Raw)?;
     let mut last = original.clone();
@@ -72,7 +77,7 @@ async fn dropping_a_conversion_leaves_nothing_behind() -> Result<()> {
         file.write_all_at(&noise, step * 8 * MIB)?;
     }
     let source = chain(&source, Format::Raw)?;
-    let qemu_img = QemuImg::find()?;
+    let qemu_img = qemu_img()?;
     let target = folder.path().join("target.qcow2");
     let begun = AtomicBool::new(false);
     {
@@ -96,7 +101,7 @@ async fn existing_files_are_kept_unless_they_shall_be_replaced() -> Result<()> {
     let source = chain(&sample(folder.path(), 4 * MIB)?, Format::Raw)?;
     let target = folder.path().join("target.qcow2");
     fs::write(&target, "precious")?;
-    let qemu_img = QemuImg::find()?;
+    let qemu_img = qemu_img()?;
     let error = qemu_img.convert(&source, &target, to(Format::Qcow2), |_| ()).await.unwrap_err();
     assert!(matches!(error, QemuImgError::Save(SaveError::Exists(_))), "{error}");
     assert_eq!(fs::read(&target)?, b"precious");
@@ -111,7 +116,7 @@ async fn existing_files_are_kept_unless_they_shall_be_replaced() -> Result<()> {
 #[tokio::test]
 async fn layers_are_made_flattened_and_moved() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let qemu_img = QemuImg::find()?;
+    let qemu_img = qemu_img()?;
     let base = sample(folder.path(), 8 * MIB)?;
     let top = folder.path().join("top.qcow2");
     let backing = Backing { file: "sample.img".into(), format: Format::Raw };
@@ -135,7 +140,7 @@ async fn layers_are_made_flattened_and_moved() -> Result<()> {
 #[tokio::test]
 async fn sizes_change_and_shrinking_must_be_meant() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let qemu_img = QemuImg::find()?;
+    let qemu_img = qemu_img()?;
     let path = folder.path().join("disk.qcow2");
     let create = Create { format: Format::Qcow2, size: Some(8 * MIB), backing: None, preallocation: Preallocation::Metadata };
     qemu_img.create(&path, &create).await?;
@@ -152,7 +157,7 @@ async fn sizes_change_and_shrinking_must_be_meant() -> Result<()> {
 #[tokio::test]
 async fn faults_are_found_and_leaks_repaired() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let qemu_img = QemuImg::find()?;
+    let qemu_img = qemu_img()?;
     let path = folder.path().join("disk.qcow2");
     qemu_img.convert(&chain(&sample(folder.path(), 8 * MIB)?, Format::Raw)?, &path, to(Format::Qcow2), |_| ()).await?;
     let image = chain(&path, Format::Qcow2)?;
@@ -174,14 +179,87 @@ async fn faults_are_found_and_leaks_repaired() -> Result<()> {
     Ok(())
 }
 
+/// Whoever can write to an image while it is worked on could let it name any other file.
 #[tokio::test]
-async fn missing_program_says_what_to_install() {
-    let program = QemuImg::at("/nonexistent/qemu-img".into());
-    let folder = tempfile::tempdir().unwrap();
+async fn names_that_came_into_an_image_after_it_was_checked_lead_nowhere() -> Result<()> {
+    if sandbox::support().landlock_abi.is_none() {
+        eprintln!("not possible here: this kernel has no Landlock");
+        return Ok(());
+    }
+    let outside = tempfile::tempdir()?;
+    let secret = sample(outside.path(), 4 * MIB)?;
+    let folder = tempfile::tempdir()?;
+    let qemu_img = qemu_img()?;
+
+    let extent = folder.path().join("disk-flat.vmdk");
+    fs::rename(sample(folder.path(), 4 * MIB)?, &extent)?;
+    let disk = folder.path().join("disk.vmdk");
+    let describe = |extent: &str| {
+        let head = "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n";
+        fs::write(&disk, format!("{head}RW 8192 FLAT \"{extent}\" 0\nddb.adapterType = \"ide\"\n"))
+    };
+    describe("disk-flat.vmdk")?;
+    let image = chain(&disk, Format::Vmdk)?;
+    let target = folder.path().join("disk.raw");
+    qemu_img.convert(&image, &target, to(Format::Raw), |_| ()).await?;
+    assert_eq!(fs::read(&target)?, fs::read(&secret)?, "the same sample");
+    fs::remove_file(&target)?;
+
+    describe(secret.to_str().context("UTF-8")?)?;
+    let before = names(folder.path())?;
+    let error = qemu_img.convert(&image, &target, to(Format::Raw), |_| ()).await.unwrap_err().to_string();
+    assert!(error.contains("sample.img") && error.contains("Permission denied"), "{error}");
+    assert!(qemu_img.check(&image, None).await.is_err());
+    assert_eq!(names(folder.path())?, before);
+
+    // Here qemu-img follows the name in the header.
+    let create = |name: PathBuf| Create {
+        backing: Some(Backing { file: name, format: Format::Raw }),
+        ..Create { format: Format::Qcow2, size: Some(4 * MIB), backing: None, preallocation: Preallocation::Off }
+    };
+    let (top, other) = (folder.path().join("top.qcow2"), folder.path().join("other.qcow2"));
+    qemu_img.create(&top, &create("disk-flat.vmdk".into())).await?;
+    qemu_img.create(&other, &create(secret.clone())).await?;
+    let image = chain(&top, Format::Qcow2)?;
+    fs::write(&top, fs::read(&other)?)?;
+    let error = qemu_img.rebase(&image, None, |_| ()).await.unwrap_err().to_string();
+    assert!(error.contains("sample.img") && error.contains("Permission denied"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn images_keep_who_may_read_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let qemu_img = qemu_img()?;
+    let (raw, made) = (sample(folder.path(), MIB)?, folder.path().join("made.qcow2"));
+    qemu_img.convert(&chain(&raw, Format::Raw)?, &made, to(Format::Qcow2), |_| ()).await?;
+    assert_eq!(fs::metadata(&made)?.mode(), fs::metadata(&raw)?.mode());
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_name_the_file_and_not_its_descriptor() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("disk.qcow2");
+    let qemu_img = qemu_img()?;
+    let create = Create { format: Format::Qcow2, size: Some(MIB), backing: None, preallocation: Preallocation::Off };
+    qemu_img.create(&path, &create).await?;
+    let image = chain(&path, Format::Qcow2)?;
+    File::options().write(true).open(&path)?.write_all_at(b"broken", 0)?;
+    let error = qemu_img.info(&image).await.unwrap_err().to_string();
+    assert!(error.contains("disk.qcow2") && !error.contains("/proc/"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_program_says_what_to_install() -> Result<()> {
+    let program = qemu_img()?.at("/nonexistent/qemu-img".into());
+    let folder = tempfile::tempdir()?;
     let create = Create { format: Format::Raw, size: Some(1), backing: None, preallocation: Preallocation::Off };
     let error = program.create(&folder.path().join("x"), &create).await.unwrap_err();
-    assert!(matches!(error, QemuImgError::Start { .. }), "{error}");
-    assert!(names(folder.path()).unwrap().is_empty());
+    assert!(matches!(error, QemuImgError::Start(_)) && error.to_string().contains("check that the program is installed"), "{error}");
+    assert!(names(folder.path())?.is_empty());
+    Ok(())
 }
 
 #[test]
@@ -239,7 +317,7 @@ async fn on_a_full_disk() -> Result<()> {
     let source = folder.path().join("sample.img");
     fs::write(&source, vec![7; 32 << 20])?;
 
-    let done = QemuImg::find()?.convert(&chain(&source, Format::Raw)?, &small.join("disk.qcow2"), to(Format::Qcow2), |_| ()).await;
+    let done = qemu_img()?.convert(&chain(&source, Format::Raw)?, &small.join("disk.qcow2"), to(Format::Qcow2), |_| ()).await;
     let Err(QemuImgError::Save(SaveError::NoSpace { needed, available, .. })) = done else { panic!("{done:?}") };
     assert!((32 * MIB..40 * MIB).contains(&needed) && available <= 8 * MIB, "{needed} {available}");
     assert!(names(small)?.is_empty());
@@ -250,7 +328,7 @@ async fn on_a_full_disk() -> Result<()> {
     assert!(names(small)?.is_empty());
 
     let full = Create { format: Format::Raw, size: Some(32 * MIB), backing: None, preallocation: Preallocation::Full };
-    let done = QemuImg::find()?.create(&small.join("full.img"), &full).await;
+    let done = qemu_img()?.create(&small.join("full.img"), &full).await;
     assert!(matches!(done, Err(QemuImgError::Save(SaveError::NoSpace { .. }))), "{done:?}");
     assert!(names(small)?.is_empty());
     Ok(())

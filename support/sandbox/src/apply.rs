@@ -134,6 +134,7 @@ fn set_limits(limits: Limits) -> rustix::io::Result<()> {
         (Resource::Nofile, limits.open_files),
         (Resource::Nproc, limits.processes),
         (Resource::Fsize, limits.file_size),
+        (Resource::Data, limits.memory),
     ] {
         if limit.is_some() {
             rustix::process::setrlimit(resource, Rlimit { current: limit, maximum: limit })?;

@@ -118,11 +118,14 @@ pub struct Limits {
     pub processes: Option<u64>,
     /// Bytes of a file that is written; more fails with `EFBIG` and a `SIGXFSZ`.
     pub file_size: Option<u64>,
+    /// Bytes of memory of its own that it may have mapped for writing (`RLIMIT_DATA`); more fails with `ENOMEM`. Not the size of its address
+    /// space, of which allocators reserve much more than they use.
+    pub memory: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { core: Some(0), open_files: None, processes: None, file_size: None }
+        Self { core: Some(0), open_files: None, processes: None, file_size: None, memory: None }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A program that the launcher starts in QEMU's place reaches its own machine and nothing else.
+//! A program that the launcher starts in QEMU's place reaches its own machine and nothing else; one in qemu-img's place, its images.
 
 use std::fs;
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
@@ -154,6 +154,59 @@ fn with_network_and_sound_of_its_own_it_reaches_no_other_socket() {
     let arguments = home.ok(&["command", "Spy"]);
     assert!(arguments.contains("-spice") && arguments.contains("-netdev 'user,") && arguments.contains("-audiodev 'dbus,"), "{arguments}");
     Guest::existing(&home, "Other").viv("stop", &["--force"]);
+}
+
+#[test]
+fn in_the_place_of_qemu_img_it_reaches_its_images_and_nothing_else() {
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let other = home.create("Other", HARDWARE.iter().chain(&["--firmware", "bios"]));
+    other.start();
+    home.create("Demo", HARDWARE.iter().chain(&["--firmware", "bios"]));
+    home.ok(&["drive", "add", "Demo", "--size", "1MiB", "--format", "raw"]);
+    let drive = home.json(&["drive", "list", "Demo"])[0].clone();
+    let image = PathBuf::from(drive["path"].as_str().unwrap());
+
+    let mut attempts: Vec<String> = sockets(&home).iter().map(|socket| format!("connect {}", socket.display())).collect();
+    assert!(attempts.len() >= 3, "API, QMP and console");
+    fs::write(home.path().join("canary"), "sings").unwrap();
+    fs::write(home.bundle("Demo").join("Data/neighbour"), "").unwrap();
+    let foreign = [home.path().join("canary"), home.bundle("Demo").join("config.plist"), home.bundle("Demo").join("Data/neighbour")];
+    for file in foreign.iter().map(|file| file.display()).chain([Path::new("/etc/passwd").display()]) {
+        attempts.extend(["read", "write", "remove"].map(|verb| format!("{verb} {file}")));
+    }
+    // By its path, too, it may only be read.
+    attempts.push(format!("write {}", image.display()));
+    attempts.extend([home.path(), Path::new("/tmp"), &home.bundle("Demo").join("Data")].map(|folder| format!("list {}", folder.display())));
+    attempts.push(format!("make {}", home.bundle("Demo").join("Data/egg").display()));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    attempts.push(format!("tcp {}", listener.local_addr().unwrap()));
+    attempts.extend([other.pid("supervisor_pid"), other.pid("backend_pid"), std::process::id()].map(|pid| format!("signal {pid}")));
+    attempts.extend(["run /usr/bin/env", "run /bin/sh"].map(str::to_owned));
+    let mut content = attempts.join("\n").into_bytes();
+    content.resize(1 << 20, 0);
+    fs::write(&image, &content).unwrap();
+
+    let fake = home.path().join("fake/image-spy/qemu-img");
+    fs::create_dir_all(fake.parent().unwrap()).unwrap();
+    fs::copy(FAKE, &fake).unwrap();
+    let home = home.with("VIVARIUM_QEMU_IMG", &fake).with("VIVARIUM_LANDLOCK", "require");
+    let ran = home.viv(&["drive", "convert", "Demo", drive["id"].as_str().unwrap(), "--format", "qcow2"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    if ran.stderr.contains("This kernel cannot confine") {
+        return not_possible_here("this kernel has no Landlock");
+    }
+    let wanted = format!("qemu-img says: spy: {} refused and the new image can be written, with LC_ALL", attempts.len());
+    assert!(ran.stderr.contains(&wanted), "{wanted}: {ran:?}");
+    assert_eq!(fs::read(&image).unwrap(), content);
+    let mut left: Vec<_> = fs::read_dir(image.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [image.file_name().unwrap(), "neighbour".as_ref()]);
+    let other = Guest::existing(&home, "Other");
+    assert_eq!(other.state(), "running");
+    other.viv("stop", &["--force"]);
 }
 
 /// A command over QMP, with a descriptor if there is one, and its answer.

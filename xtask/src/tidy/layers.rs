@@ -18,7 +18,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "sandbox", folder: "support/sandbox", may: &[] },
     Layer { name: "beneath", folder: "support/beneath", may: &[] },
-    Layer { name: "disk_image", folder: "support/disk_image", may: &["beneath"] },
+    Layer { name: "disk_image", folder: "support/disk_image", may: &["sandbox", "beneath"] },
     Layer { name: "qmp", folder: "protocols/qmp", may: &["support"] },
     Layer { name: "bundle", folder: "bundle", may: &["support"] },
     Layer { name: "machine", folder: "machine", may: &["support"] },

@@ -71,7 +71,7 @@ pub async fn launch(plan: &mut Plan, terms: Terms) -> Result<Launched> {
     let Plan { command_line: command, files, .. } = plan;
     let command = &*command;
     for preparation in &command.preparations {
-        prepare(preparation, files).await?;
+        prepare(preparation, files, terms.landlock).await?;
     }
     let mut ends: HashMap<HelperKind, UnixStream> = HashMap::new();
     let mut descriptors = Vec::new();
@@ -143,7 +143,7 @@ impl Drop for Started {
     }
 }
 
-async fn prepare(preparation: &Preparation, files: &mut Files) -> Result<()> {
+async fn prepare(preparation: &Preparation, files: &mut Files, landlock: Requirement) -> Result<()> {
     match preparation {
         Preparation::Overlay { path, backing, virtual_size, .. } => {
             make_parent(path)?;
@@ -157,7 +157,7 @@ async fn prepare(preparation: &Preparation, files: &mut Files) -> Result<()> {
             };
             remove_if_there(path)?;
             let overlay = Create { format: Format::Qcow2, size: Some(size), backing: None, preallocation: Preallocation::Off };
-            let tool = QemuImg::find().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
+            let tool = QemuImg::find(landlock).map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
             tool.create(path, &overlay)
                 .await
                 .map_err(|error| Error::new(ErrorKind::File, "Cannot make the layer that a disposable run writes to").with_source(error))

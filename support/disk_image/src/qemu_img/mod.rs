@@ -1,8 +1,9 @@
 //! qemu-img, for what changes images.
 //!
 //! Formats are always explicit, images are given as the [`Chain`] that was checked, and what is written appears whole or not at all.
-//! Dropping a future ends the program and removes what it has written so far.
+//! Dropping a future ends the program and removes what it has written so far. It runs confined to the files of these images.
 
+mod grants;
 mod program;
 mod report;
 
@@ -12,7 +13,9 @@ use serde_json::Value;
 
 use crate::durable::{self, Partial, SaveError};
 use crate::{Chain, Format, HeaderError, header};
+use grants::Grants;
 use program::strings;
+use sandbox::{FindLauncherError, LaunchError, Requirement};
 
 pub use program::QEMU_IMG_VARIABLE;
 pub use report::{CheckReport, Info, Snapshot};
@@ -27,9 +30,15 @@ pub enum QemuImgError {
     /// The program is not installed.
     #[error("Could not find qemu-img; install it (Debian, Ubuntu: qemu-utils; Fedora: qemu-img), or name it in {QEMU_IMG_VARIABLE}: {}", .0.display())]
     NotFound(PathBuf),
-    /// The program did not start.
-    #[error("Could not start qemu-img; check that it may be executed: {}", program.display())]
-    Start {
+    /// What would confine the program is not installed.
+    #[error("Could not find what confines qemu-img; {0}")]
+    NoLauncher(FindLauncherError),
+    /// The program did not start, or not confined.
+    #[error("Could not start qemu-img confined; {0}")]
+    Start(LaunchError),
+    /// The kernel did not tell what it says, or when it ended.
+    #[error("Could not run qemu-img; {source}: {}", program.display())]
+    Run {
         /// Its path.
         program: PathBuf,
         /// What the kernel said.
@@ -147,10 +156,12 @@ pub enum Repair {
     All,
 }
 
-/// The qemu-img that is installed.
+/// The qemu-img that is installed, and how it is confined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QemuImg {
     program: PathBuf,
+    launcher: PathBuf,
+    landlock: Requirement,
 }
 
 impl QemuImg {
@@ -179,7 +190,9 @@ impl QemuImg {
         }
         arguments.push(partial.path().into());
         arguments.push(size.to_string().into());
-        let answer = self.run(&arguments, &mut |_| ()).await?;
+        let mut grants = Grants::default();
+        grants.folder(partial.make()?);
+        let answer = self.run(arguments, grants, &mut |_| ()).await?;
         let needed = if create.preallocation == Preallocation::Off { 0 } else { size };
         answer.succeeded(ATTEMPT, &path, needed)?;
         finish(partial, false).await
@@ -210,9 +223,11 @@ impl QemuImg {
         if !options.is_empty() {
             arguments.extend(strings(["-o", &options]));
         }
-        arguments.push(graph(source)?.into());
+        let mut grants = Grants::default();
+        arguments.push(grants.reading(source)?.into());
         arguments.push(path.clone().into());
-        let answer = self.run(&arguments, &mut |fraction| progress(fraction * CONVERTING)).await?;
+        grants.folder(partial.make()?);
+        let answer = self.run(arguments, grants, &mut |fraction| progress(fraction * CONVERTING)).await?;
         if answer.is_full() {
             let needed = self.measure(source, convert.format).await.unwrap_or(source.virtual_size());
             return Err(SaveError::NoSpace { available: durable::available(&target), path: target, needed }.into());
@@ -247,9 +262,10 @@ impl QemuImg {
         if shrink {
             arguments.extend(strings(["--shrink"]));
         }
-        arguments.push(graph(image)?.into());
+        let mut grants = Grants::default();
+        arguments.push(grants.writing(image)?.into());
         arguments.push(size.to_string().into());
-        self.run(&arguments, &mut |_| ()).await?.succeeded(ATTEMPT, &image.top().path, size)
+        self.run(arguments, grants, &mut |_| ()).await?.succeeded(ATTEMPT, &image.top().path, size)
     }
 
     /// Looks whether the image is consistent, and repairs it if asked to.
@@ -263,8 +279,9 @@ impl QemuImg {
         if let Some(repair) = repair {
             arguments.extend(strings(["-r", if repair == Repair::All { "all" } else { "leaks" }]));
         }
-        arguments.push(graph(image)?.into());
-        let answer = self.run(&arguments, &mut |_| ()).await?;
+        let mut grants = Grants::default();
+        arguments.push(if repair.is_some() { grants.writing(image)? } else { grants.reading(image)? }.into());
+        let answer = self.run(arguments, grants, &mut |_| ()).await?;
         match answer.code {
             // Sound, corrupt, leaking.
             Some(0 | 2 | 3) => answer.parse(ATTEMPT),
@@ -280,8 +297,9 @@ impl QemuImg {
     pub async fn compare(&self, one: &Chain, other: &Chain, mut progress: impl FnMut(f64) + Send) -> Result<bool, QemuImgError> {
         const ATTEMPT: &str = "compare the images";
         let mut arguments = strings(["compare", "-p"]);
-        arguments.extend([graph(one)?.into(), graph(other)?.into()]);
-        let answer = self.run(&arguments, &mut progress).await?;
+        let mut grants = Grants::default();
+        arguments.extend([grants.reading(one)?.into(), grants.reading(other)?.into()]);
+        let answer = self.run(arguments, grants, &mut progress).await?;
         match answer.code {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
@@ -297,8 +315,9 @@ impl QemuImg {
     pub async fn info(&self, image: &Chain) -> Result<Info, QemuImgError> {
         const ATTEMPT: &str = "look at the image";
         let mut arguments = strings(["info", "--output=json", "--force-share"]);
-        arguments.push(graph(image)?.into());
-        let answer = self.run(&arguments, &mut |_| ()).await?;
+        let mut grants = Grants::default();
+        arguments.push(grants.reading(image)?.into());
+        let answer = self.run(arguments, grants, &mut |_| ()).await?;
         answer.succeeded(ATTEMPT, &image.top().path, 0)?;
         answer.parse(ATTEMPT)
     }
@@ -319,24 +338,24 @@ impl QemuImg {
         }
         // By its path: with a graph there would be no name for the old file below.
         arguments.push(top.path.clone().into());
-        let answer = self.run(&arguments, &mut progress).await?;
+        let mut grants = Grants::default();
+        grants.by_path(image);
+        if let Some(backing) = backing {
+            grants.file(durable::folder(&top.path).join(&backing.file));
+        }
+        let answer = self.run(arguments, grants, &mut progress).await?;
         answer.succeeded(ATTEMPT, &top.path, image.virtual_size())
     }
 
     /// Bytes that `source` takes in `format`, at most.
     async fn measure(&self, source: &Chain, format: Format) -> Option<u64> {
         let mut arguments = strings(["measure", "--output=json", "-O", format.driver()]);
-        arguments.push(graph(source).ok()?.into());
-        let answer = self.run(&arguments, &mut |_| ()).await.ok()?;
+        let mut grants = Grants::default();
+        arguments.push(grants.reading(source).ok()?.into());
+        let answer = self.run(arguments, grants, &mut |_| ()).await.ok()?;
         let measured: Value = answer.parse("measure the image").ok()?;
         measured.get("required")?.as_u64()
     }
-}
-
-/// The image as qemu-img takes it: a graph with nothing left to guess.
-fn graph(chain: &Chain) -> Result<String, QemuImgError> {
-    let graph = chain.graph().ok_or_else(|| QemuImgError::Name(chain.top().path.clone()))?;
-    Ok(format!("json:{graph}"))
 }
 
 fn options(format: Format, preallocation: Preallocation) -> String {
@@ -369,8 +388,5 @@ fn backing_size(image: &Path, backing: &Backing) -> Result<u64, QemuImgError> {
 
 /// Waits for the disk on a thread that may wait.
 async fn finish(partial: Partial, replace: bool) -> Result<(), QemuImgError> {
-    match tokio::task::spawn_blocking(move || partial.finish(replace)).await {
-        Ok(finished) => Ok(finished?),
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
+    Ok(program::on_a_thread(move || partial.finish(replace)).await?)
 }

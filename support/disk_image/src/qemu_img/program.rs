@@ -1,13 +1,18 @@
 //! Runs the program and understands how it ended.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
 
+use sandbox::{Exit, Launch, Process, Requirement, Signal};
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 
+use super::grants::Grants;
 use super::{QemuImg, QemuImgError};
 use crate::durable::{self, SaveError};
 
@@ -18,6 +23,9 @@ pub const QEMU_IMG_VARIABLE: &str = "VIVARIUM_QEMU_IMG";
 const OUTPUT_LIMIT: usize = 16 << 20;
 /// Bytes of what it says to people that are passed on.
 const SAID_LIMIT: usize = 2000;
+
+/// How long a program that was killed may take to be gone: one that waits for a network file system cannot go.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 pub struct Answer {
@@ -32,53 +40,91 @@ pub fn strings<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<OsString> {
 }
 
 impl QemuImg {
-    /// Finds the program: what `VIVARIUM_QEMU_IMG` names, else in `PATH`.
+    /// Finds the program, what `VIVARIUM_QEMU_IMG` names, else in `PATH`, and the launcher that confines it. `landlock` says what to do
+    /// where the kernel has none.
     ///
     /// # Errors
     ///
-    /// [`QemuImgError::NotFound`].
-    pub fn find() -> Result<Self, QemuImgError> {
+    /// [`QemuImgError::NotFound`], [`QemuImgError::NoLauncher`].
+    pub fn find(landlock: Requirement) -> Result<Self, QemuImgError> {
         let named = std::env::var_os(QEMU_IMG_VARIABLE).filter(|name| !name.is_empty());
         let name = PathBuf::from(named.unwrap_or_else(|| "qemu-img".into()));
-        which::which(&name).map(Self::at).map_err(|_| QemuImgError::NotFound(name))
+        let program = which::which(&name).map_err(|_| QemuImgError::NotFound(name))?;
+        let launcher = sandbox::find_launcher().map_err(QemuImgError::NoLauncher)?;
+        Ok(Self { program, launcher, landlock })
     }
 
-    /// The program at this path.
+    /// The program at this path instead of the one that was found.
     #[must_use]
-    pub fn at(program: PathBuf) -> Self {
-        Self { program }
+    pub fn at(self, program: PathBuf) -> Self {
+        Self { program, ..self }
     }
 
     /// Runs it to its end. Dropping the future ends it.
-    pub(super) async fn run(&self, arguments: &[OsString], progress: &mut (dyn FnMut(f64) + Send)) -> Result<Answer, QemuImgError> {
-        let started = |source| QemuImgError::Start { program: self.program.clone(), source };
-        let mut child = Command::new(&self.program)
-            .args(arguments)
-            // Messages are understood by their English words.
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(started)?;
-        let (mut output, mut said) = (Vec::new(), Vec::new());
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    pub(super) async fn run(
+        &self,
+        arguments: Vec<OsString>,
+        grants: Grants,
+        progress: &mut (dyn FnMut(f64) + Send),
+    ) -> Result<Answer, QemuImgError> {
+        let failed = |source| QemuImgError::Run { program: self.program.clone(), source };
+        let (output, stdout) = io::pipe().map_err(failed)?;
+        let (errors, stderr) = io::pipe().map_err(failed)?;
+        let launch = Launch {
+            arguments,
+            descriptors: grants.descriptors().map_err(failed)?,
+            stdout: OwnedFd::from(stdout).into(),
+            stderr: OwnedFd::from(stderr).into(),
+            ..Launch::new(&self.program, grants.confinement(self.landlock))
+        };
+        let launcher = self.launcher.clone();
+        // Whoever no longer waits for it lets go of the program as soon as it runs.
+        let start = move || sandbox::spawn(&launcher, launch).map(|started| Running(Arc::new(started.process)));
+        let running = on_a_thread(start).await.map_err(QemuImgError::Start)?;
+        let (mut printed, mut said) = (Vec::new(), Vec::new());
         let mut watch = |new: &[u8]| {
             if let Some(fraction) = fraction(new) {
                 progress(fraction);
             }
         };
         let mut ignore = |_: &[u8]| ();
-        let (first, second) = tokio::join!(drain(stdout, &mut output, &mut watch), drain(stderr, &mut said, &mut ignore));
-        first.and(second).map_err(started)?;
-        let status = child.wait().await.map_err(started)?;
-        Ok(Answer { code: status.code(), output, said: tidy(&said) })
+        let (first, second) = tokio::join!(drain(output.into(), &mut printed, &mut watch), drain(errors.into(), &mut said, &mut ignore));
+        first.and(second).map_err(failed)?;
+        let exit = running.ended().await.map_err(failed)?;
+        let code = if let Some(Exit::Code(code)) = exit { Some(code) } else { None };
+        Ok(Answer { code, output: printed, said: grants.readable(&tidy(&said)) })
     }
 }
 
-async fn drain(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, watch: &mut (dyn FnMut(&[u8]) + Send)) -> std::io::Result<()> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
+/// A program that ends when nobody waits for it any more.
+struct Running(Arc<Process>);
+
+impl Running {
+    async fn ended(&self) -> io::Result<Option<Exit>> {
+        let process = self.0.clone();
+        on_a_thread(move || process.wait(None)).await
+    }
+}
+
+/// Does what blocks.
+pub async fn on_a_thread<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(what).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A failure to signal means that it has ended.
+        if self.0.signal(Signal::KILL).is_ok() {
+            let _ = self.0.wait(Some(PATIENCE));
+        }
+    }
+}
+
+async fn drain(pipe: OwnedFd, kept: &mut Vec<u8>, watch: &mut (dyn FnMut(&[u8]) + Send)) -> io::Result<()> {
+    let mut pipe = Receiver::from_owned_fd(pipe)?;
     let mut buffer = vec![0; 8 << 10];
     loop {
         let count = pipe.read(&mut buffer).await?;

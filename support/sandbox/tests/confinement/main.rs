@@ -272,7 +272,10 @@ fn limits_hold() -> Result<()> {
     let mut confinement = Confinement::system_program().with_write([folder.path()]);
     confinement.limits.open_files = Some(64);
     confinement.limits.file_size = Some(1 << 20);
-    expect(confinement.clone(), &[("limit-core".to_owned(), "1"), ("limit-files".to_owned(), "64")])?;
+    confinement.limits.memory = Some(256 << 20);
+    let memory = |mebibytes: usize| order("allocate", Path::new(&(mebibytes << 20).to_string()));
+    let limits = [("limit-core".to_owned(), "1"), ("limit-files".to_owned(), "64"), (memory(64), "done"), (memory(512), "refused")];
+    expect(confinement.clone(), &limits)?;
 
     let big = folder.path().join("big");
     let started = sandbox::spawn(&launcher(), probe(confinement, &[order("write-big", &big)])?)?;

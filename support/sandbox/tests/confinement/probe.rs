@@ -86,6 +86,7 @@ fn perform(verb: &str, argument: &str) -> io::Result<String> {
         }
         "directory" => Ok(std::env::current_dir()?.display().to_string()),
         "limit-core" => Ok(limit(Resource::Core)),
+        "allocate" => Ok(Vec::<u8>::new().try_reserve_exact(argument.parse().unwrap_or(0)).map_or("refused", |()| "done").to_owned()),
         "limit-files" => Ok(limit(Resource::Nofile)),
         _ => Ok("unknown order".to_owned()),
     }

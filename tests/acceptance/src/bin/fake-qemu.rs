@@ -1,4 +1,5 @@
-//! A program in QEMU's place. It lies in `…/fake/BEHAVIOUR/qemu-system-ARCHITECTURE`, and its folder's name says what it does.
+//! A program in QEMU's place. It lies in `…/fake/BEHAVIOUR/qemu-system-ARCHITECTURE`, and its folder's name says what it does. In
+//! `…/fake/image-spy/qemu-img` it is in that program's place.
 //!
 //! While it is asked what it can do it becomes the real QEMU, so that a machine can be planned; when it shall run the machine (it is given
 //! a `-sandbox` or a `-name`), it does what its folder says. It gets no environment and can read next to nothing: what it must know is in
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             eprintln!("qemu: error while loading shared libraries: libfake.so.1: cannot open shared object file");
             ExitCode::from(127)
         }
+        "image-spy" => image_spy(&arguments),
         "old" if !runs_a_machine => old(),
         _ if !runs_a_machine => become_real(&part(&own), &arguments),
         "crash" => {
@@ -172,6 +174,39 @@ fn spy(arguments: &[String]) -> ExitCode {
     }
     println!("spy: end");
     ExitCode::SUCCESS
+}
+
+/// The same in qemu-img's place. The list is the content of the raw image that is to be converted; what should not have been possible goes to
+/// standard error, and so does whether the new image could be written.
+fn image_spy(arguments: &[String]) -> ExitCode {
+    let source = arguments.iter().find_map(|word| word.strip_prefix("json:"));
+    let graph: serde_json::Value = source.and_then(|graph| serde_json::from_str(graph).ok()).unwrap_or_default();
+    let source = graph["file"]["filename"].as_str().unwrap_or_default();
+    let list = match fs::read_to_string(source) {
+        Ok(list) => list,
+        Err(error) => {
+            eprintln!("spy: no list in {source}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut refused = 0;
+    for line in list.trim_end_matches('\0').lines() {
+        let (verb, what) = line.split_once(' ').unwrap_or((line, ""));
+        match attempt(verb, what) {
+            Ok(()) => eprintln!("spy: done: {line}"),
+            // A refusal, and not a path that was not there to be refused.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused += 1,
+            Err(error) => eprintln!("spy: {line}: {error}"),
+        }
+    }
+    if attempt("write", source).is_ok() {
+        eprintln!("spy: done: write to the image that is only read");
+    }
+    let target = arguments.last().map(|target| OpenOptions::new().append(true).open(target));
+    let written = if matches!(target, Some(Ok(_))) { "and the new image can be written" } else { "and not even the new image" };
+    let variables: Vec<_> = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    eprintln!("spy: {refused} refused {written}, with {}", variables.join(" "));
+    ExitCode::FAILURE
 }
 
 fn attempt(verb: &str, what: &str) -> io::Result<()> {

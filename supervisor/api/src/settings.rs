@@ -4,8 +4,8 @@
 //! { "landlock": "require", "screenshots": false, "sound": "host" }
 //! ```
 //!
-//! `landlock` (or `VIVARIUM_LANDLOCK`): `require` refuses to start machines where the kernel has no Landlock, `best-effort` (the default)
-//! starts them and says so in `viv status` and `viv doctor`, `off` does without for debugging.
+//! `landlock` (or `VIVARIUM_LANDLOCK`): `require` refuses to start machines, and qemu-img, where the kernel has no Landlock, `best-effort` (the
+//! default) starts them and says so in `viv status` and `viv doctor`, `off` does without for debugging.
 //! `screenshots`: `false` keeps no picture of a machine in its bundle, and removes the one that is there at the next start.
 //! `sound`: `viewer` (the default) leaves a machine's sound to whoever shows its screen; `host` lets QEMU connect to the host's sound server by
 //! itself. Its sandbox is then incomplete, as `viv status` and `viv doctor` say: it could connect to other programs' sockets as well.
