@@ -27,7 +27,7 @@ fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
         0 => {
             let file = tempfile::tempfile().ok()?;
             file.set_len(DISK).ok()?;
-            Box::new(Block::new(Disk::raw(file, false).ok()?).ok()?)
+            Box::new(Block::new(Disk::raw(file, false).ok()?))
         }
         1 => Box::new(Entropy::new(events()?)),
         2 => {

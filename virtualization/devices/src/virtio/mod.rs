@@ -18,7 +18,7 @@ mod transport;
 
 use std::io;
 
-pub use block::{Block, Disk};
+pub use block::{Block, Disk, Mode as DiskMode};
 pub use buffers::Buffers;
 pub use entropy::Entropy;
 pub use network::Network;

@@ -18,6 +18,8 @@ pub struct ActiveQueue {
     pub(super) memory: GuestMemory,
     pub(super) doorbell: Event,
     pub(super) interrupt: QueueInterrupt,
+    /// Something was given back since the guest was last told.
+    pub(super) given_back: bool,
 }
 
 /// The interrupt of a queue; the guest may choose another vector for it at any time before the queue is in use.
@@ -44,15 +46,49 @@ impl ActiveQueue {
     /// # Errors
     /// Where the queue itself makes no sense: the device needs a reset.
     pub fn serve(&mut self, mut serve: impl FnMut(Chain<'_>) -> Option<u32>) -> Result<(), Error> {
-        let mut used = false;
-        let result = self.serve_all(&mut serve, &mut used);
-        if used && self.queue.needs_notification(&self.memory)? {
-            self.interrupt.msix.trigger(self.interrupt.vector);
-        }
+        let result = self.serve_all(&mut serve);
+        self.interrupt()?;
         result
     }
 
-    fn serve_all(&mut self, serve: &mut impl FnMut(Chain<'_>) -> Option<u32>, used: &mut bool) -> Result<(), Error> {
+    /// Takes the next chain, if there is one, and makes something of it. For devices that answer later, by [`Self::give_back`].
+    ///
+    /// # Errors
+    /// Where the queue itself makes no sense: the device needs a reset.
+    pub fn take<T>(&mut self, make: impl FnOnce(u16, Chain<'_>) -> T) -> Result<Option<T>, Error> {
+        loop {
+            if let Some(chain) = next(&mut self.queue, &self.memory)? {
+                return Ok(Some(make(chain.head_index(), chain)));
+            }
+            // The guest may have added one between the last look and this.
+            if !self.queue.enable_notification(&self.memory)? {
+                return Ok(None);
+            }
+            self.queue.disable_notification(&self.memory)?;
+        }
+    }
+
+    /// Gives a chain back, to which this many bytes were written. The guest is told by [`Self::interrupt`].
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn give_back(&mut self, head: u16, written: u32) -> Result<(), Error> {
+        self.given_back = true;
+        self.queue.add_used(&self.memory, head, written)
+    }
+
+    /// Interrupts the guest, if it was given something back since and wants to be told.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn interrupt(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.given_back) && self.queue.needs_notification(&self.memory)? {
+            self.interrupt.msix.trigger(self.interrupt.vector);
+        }
+        Ok(())
+    }
+
+    fn serve_all(&mut self, serve: &mut impl FnMut(Chain<'_>) -> Option<u32>) -> Result<(), Error> {
         loop {
             self.queue.disable_notification(&self.memory)?;
             // Not `pop_descriptor_chain`, which makes "none" of an index that makes no sense, and so an endless loop of this.
@@ -62,8 +98,7 @@ impl ActiveQueue {
                     self.queue.go_to_previous_position();
                     return Ok(());
                 };
-                self.queue.add_used(&self.memory, head, written)?;
-                *used = true;
+                self.give_back(head, written)?;
             }
             // The guest may have added one between the last look and this.
             if !self.queue.enable_notification(&self.memory)? {

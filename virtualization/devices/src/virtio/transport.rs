@@ -291,7 +291,10 @@ impl VirtioPci {
                 return;
             };
             let interrupt = QueueInterrupt { msix: Arc::clone(&self.msix), vector: setup.vector };
-            queues.push((number, ActiveQueue { queue, memory: self.memory.clone(), doorbell: doorbell.clone(), interrupt }));
+            queues.push((
+                number,
+                ActiveQueue { queue, memory: self.memory.clone(), doorbell: doorbell.clone(), interrupt, given_back: false },
+            ));
         }
         let kind = state.device.kind();
         if let Err(error) = state.device.activate(Activation { features, queues, failure: failure.clone() }) {

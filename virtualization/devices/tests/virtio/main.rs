@@ -8,5 +8,6 @@ mod entropy;
 mod hostile;
 mod nbd;
 mod network;
+mod qcow2;
 mod socket;
 mod transport;

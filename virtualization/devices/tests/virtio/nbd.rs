@@ -50,7 +50,7 @@ fn client(socket: PathBuf, name: &str, timeout: Duration) -> std::io::Result<(Ar
 }
 
 fn driver(client: &Arc<NbdClient>) -> Driver {
-    Driver::ready(Box::new(Block::new(Disk::nbd(client.clone(), false).unwrap()).unwrap()), 0)
+    Driver::ready(Box::new(Block::new(Disk::nbd(client.clone(), false).unwrap())), 0)
 }
 
 fn write(driver: &mut Driver, sector: u64, data: &[u8]) -> u8 {

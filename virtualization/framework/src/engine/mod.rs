@@ -8,6 +8,7 @@ mod board;
 mod bus;
 mod console;
 mod control;
+mod image_lock;
 mod kernel_cache;
 mod network;
 mod peripherals;

@@ -75,8 +75,7 @@ impl Peripherals {
                 // Without the control thread the board is about to go.
                 let _ = control.send(Message::Storage { board, device, event });
             });
-            wanted
-                .push(Box::new(Block::new(storage::open(storage, &mut servers, told)?).map_err(host("Could not start a disk's thread"))?));
+            wanted.push(Box::new(Block::new(storage::open(storage, configuration.cpu_count, &mut servers, told)?)));
         }
         let networks = Networks(resources.networks.clone());
         for (device, (NetworkDevice::Virtio(card), connection)) in configuration.network_devices.iter().zip(&resources.networks).enumerate()

@@ -1,14 +1,21 @@
 //! Disks: from an attachment to what a device reads and writes.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use devices::nbd::{NbdClient, NbdEvent};
 use devices::virtio::Disk;
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::OFlags;
 
+use super::image_lock;
 use crate::configuration::{Access, CachingMode, DiskImage, DiskImageFormat, StorageAttachment, StorageDevice, SynchronizationMode};
 use crate::error::{Error, ErrorKind, Result};
+
+/// The most queues of a disk; more than this many processors share them.
+const QUEUES: usize = 16;
 
 /// What happens to a server behind a disk is told.
 pub type Told = Box<dyn Fn(NbdEvent) + Send + Sync>;
@@ -23,20 +30,20 @@ impl Drop for Servers {
     }
 }
 
-/// Opens what is behind a storage device.
-pub fn open(device: &StorageDevice, servers: &mut Servers, told: Told) -> Result<Disk> {
+/// Opens what is behind a storage device, for a machine with this many processors.
+pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, told: Told) -> Result<Disk> {
     let StorageDevice::VirtioBlock(block) = device;
     let (disk, synchronization) = match &block.attachment {
         StorageAttachment::DiskImage(image) => (open_image(image)?, image.synchronization()),
         StorageAttachment::BlockDevice(device) => {
             let what = || "the block device".to_owned();
-            let file = lock(device.file(), device.access(), &what)?;
+            let file = locked(device.file(), device.access(), None, &what)?;
             let disk = Disk::raw(file, device.access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
             (disk, device.synchronization())
         }
         StorageAttachment::Nbd(server) => {
             let what = || format!("the network block device {}", server.url());
-            let (address, name) = server.place().ok_or_else(|| unusable(&what, std::io::ErrorKind::InvalidInput))?;
+            let (address, name) = server.place().ok_or_else(|| unusable(&what, io::ErrorKind::InvalidInput))?;
             let client = NbdClient::connect(address, name, server.timeout_duration(), told);
             let client = client.map_err(|error| Error::because(ErrorKind::Network, format!("Could not use {}", what()), error))?;
             servers.0.push(Arc::clone(&client));
@@ -44,18 +51,13 @@ pub fn open(device: &StorageDevice, servers: &mut Servers, told: Told) -> Result
             (disk, server.synchronization())
         }
     };
-    Ok(disk.identifier(block.identifier.as_bytes()).syncs(synchronization != SynchronizationMode::None))
+    let queues = processors.clamp(1, QUEUES) as u16;
+    Ok(disk.identifier(block.identifier.as_bytes()).syncs(synchronization != SynchronizationMode::None).queues(queues))
 }
 
 fn open_image(image: &DiskImage) -> Result<Disk> {
     let what = || format!("the disk image {}", image.path().display());
-    let file = lock(image.file(), image.access(), &what)?;
-    let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| unusable(&what, error))?;
-    let flags = match image.caching() {
-        CachingMode::Uncached => flags | OFlags::DIRECT,
-        CachingMode::Automatic | CachingMode::Cached => flags - OFlags::DIRECT,
-    };
-    rustix::fs::fcntl_setfl(&file, flags).map_err(|error| unusable(&what, error))?;
+    let file = locked(image.file(), image.access(), Some(image.caching()), &what)?;
     let read_only = image.access() == Access::ReadOnly;
     match image.image_format() {
         DiskImageFormat::Raw => Disk::raw(file, read_only),
@@ -64,24 +66,43 @@ fn open_image(image: &DiskImage) -> Result<Disk> {
     .map_err(|error| unusable(&what, error))
 }
 
-/// A descriptor of the file, which is locked from now on for as long as the configuration holds it: by one writer, or by any number of
-/// readers.
-fn lock(file: &File, access: Access, what: &dyn Fn() -> String) -> Result<File> {
-    let operation = match access {
-        Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
-        Access::ReadOnly => FlockOperation::NonBlockingLockShared,
-    };
-    rustix::fs::flock(file, operation).map_err(|error| {
-        let message = if error == rustix::io::Errno::WOULDBLOCK {
-            format!("Another machine uses {}; stop it, or open the image read-only in both", what())
+/// The file, opened once more, for this machine alone, and locked for as long as it has it open: by one writer, or by any number of readers.
+fn locked(file: &File, access: Access, caching: Option<CachingMode>, what: &dyn Fn() -> String) -> Result<File> {
+    let file = open_again(file, access, caching).map_err(|error| unusable(what, error))?;
+    image_lock::lock(&file, access == Access::ReadWrite).map_err(|error| {
+        let message = if error.kind() == io::ErrorKind::WouldBlock {
+            format!("Could not use {}: an image locked by another process; stop what uses it, or open it read-only in both", what())
         } else {
             format!("Could not lock {}", what())
         };
-        Error::because(ErrorKind::InvalidDiskImage, message, std::io::Error::from(error))
+        Error::because(ErrorKind::InvalidDiskImage, message, error)
     })?;
-    file.try_clone().map_err(|error| unusable(what, error))
+    Ok(file)
 }
 
-fn unusable(what: &dyn Fn() -> String, error: impl Into<std::io::Error>) -> Error {
+/// Opens what a descriptor stands for: locks and the way of caching belong to the open file, which the configuration and its copies share.
+fn open_again(file: &File, access: Access, caching: Option<CachingMode>) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let opened = OpenOptions::new().read(true).write(access == Access::ReadWrite).custom_flags(direct(caching).bits() as i32).open(path);
+    opened.or_else(|error| {
+        // Who was handed the descriptor may not be allowed to open it again; a file system may not allow to go past the cache.
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
+        }
+        let file = file.try_clone()?;
+        let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::DIRECT;
+        rustix::fs::fcntl_setfl(&file, flags | direct(caching))?;
+        Ok(file)
+    })
+}
+
+fn direct(caching: Option<CachingMode>) -> OFlags {
+    match caching {
+        Some(CachingMode::Uncached) => OFlags::DIRECT,
+        Some(CachingMode::Automatic | CachingMode::Cached) | None => OFlags::empty(),
+    }
+}
+
+fn unusable(what: &dyn Fn() -> String, error: impl Into<io::Error>) -> Error {
     Error::because(ErrorKind::InvalidDiskImage, format!("Could not use {}", what()), error.into())
 }
