@@ -1,4 +1,4 @@
-//! Tasks of this repository: setup, check, test, demo, guests, nested, codegen, fuzz, bench.
+//! Tasks of this repository: setup, check, test, soak, demo, guests, nested, codegen, fuzz, bench.
 
 mod bench;
 mod check;
@@ -12,6 +12,7 @@ mod process;
 mod serial;
 mod setup;
 mod skipped;
+mod soak;
 mod sources;
 mod test;
 mod tidy;
@@ -41,6 +42,8 @@ enum Task {
     Tidy,
     /// Run the tests
     Test(test::Options),
+    /// Kill writers of disks for a while and look whether anything is lost that was flushed
+    Soak(soak::Options),
     /// Run the fuzz targets for a while
     Fuzz(fuzz::Options),
     /// Measure Vivarium against bare peers
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Codegen { target, check } => codegen::run(&target, check),
