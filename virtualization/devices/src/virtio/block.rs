@@ -5,6 +5,7 @@
 
 mod disk;
 mod gate;
+mod ordered;
 mod pool;
 mod qcow2;
 mod request;

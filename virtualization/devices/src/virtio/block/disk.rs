@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imago::io_buffers::{IoVector, IoVectorMut};
@@ -13,6 +14,7 @@ use imago::{DenyImplicitOpenGate, DynStorage, FormatAccess, FormatDriverBuilder,
 use rustix::fs::OFlags;
 
 use super::gate::Gate;
+use super::ordered::Ordered;
 use super::qcow2;
 use super::transfer::{Host, Mode, Transfer};
 use super::vectors::Vectors;
@@ -34,7 +36,7 @@ pub struct Disk {
     image: FormatAccess<Storage>,
     format: Format,
     pub(super) read_only: bool,
-    syncs: bool,
+    syncs: Arc<AtomicBool>,
     pub(super) identifier: [u8; ID_SIZE],
     pub(super) queues: u16,
     mode: Mode,
@@ -83,10 +85,17 @@ impl Disk {
     /// Where it is damaged, is encrypted, has a backing file or snapshots that writing would damage, or what is not known here.
     pub fn qcow2(file: File, read_only: bool) -> io::Result<Self> {
         let cluster = qcow2::check(&file, read_only)?;
-        let builder = imago::qcow2::Qcow2::<Storage>::builder(Box::new(imago::file::File::try_from(file.try_clone()?)?));
+        let syncs = Arc::new(AtomicBool::new(true));
+        let inner = imago::file::File::try_from(file.try_clone()?)?;
+        if inner.req_align() as u64 > cluster {
+            let why = "Its clusters are smaller than the blocks of its file system; it can only be used cached";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let storage: Storage = Box::new(Ordered::new(inner, file.try_clone()?, Arc::clone(&syncs))?);
         // What an image names may be any file of whoever runs this, so nothing is opened for it.
-        let image = builder.write(!read_only).open(DenyImplicitOpenGate::default())?;
-        Self::new(Some(file), FormatAccess::new(image), Format::Qcow2 { cluster }, read_only)
+        let image = imago::qcow2::Qcow2::<Storage>::builder(storage).write(!read_only).open(DenyImplicitOpenGate::default())?;
+        let disk = Self::new(Some(file), FormatAccess::new(image), Format::Qcow2 { cluster }, read_only)?;
+        Ok(Self { syncs, ..disk })
     }
 
     fn new(file: Option<File>, image: FormatAccess<Storage>, format: Format, read_only: bool) -> io::Result<Self> {
@@ -102,7 +111,7 @@ impl Disk {
             image,
             format,
             read_only,
-            syncs: true,
+            syncs: Arc::new(AtomicBool::new(true)),
             identifier: [0; ID_SIZE],
             queues: 1,
             mode: Mode::default(),
@@ -124,8 +133,8 @@ impl Disk {
 
     /// Whether a flush reaches the medium.
     #[must_use]
-    pub fn syncs(mut self, syncs: bool) -> Self {
-        self.syncs = syncs;
+    pub fn syncs(self, syncs: bool) -> Self {
+        self.syncs.store(syncs, Ordering::Relaxed);
         self
     }
 
@@ -219,7 +228,7 @@ impl Disk {
         self.image.flush()?;
         drop(tables);
         match &self.file {
-            _ if !self.syncs => Ok(Vec::new()),
+            _ if !self.syncs.load(Ordering::Relaxed) => Ok(Vec::new()),
             Some(_) => Ok(vec![Transfer::Sync]),
             None => self.image.sync().map(|()| Vec::new()),
         }
