@@ -19,7 +19,7 @@ pub trait Harness: Send + Sync {
     async fn machine(&self) -> Arc<dyn VirtualMachine>;
     /// Waits until the running machine's guest reacts to a power-off request. Returns at once where it always does.
     async fn guest_is_up(&self, machine: &dyn VirtualMachine);
-    /// An image that can be inserted into a removable drive.
+    /// A raw image that can be inserted into a removable drive.
     fn medium(&self) -> PathBuf;
     /// Bytes to type on the first console, and bytes that must then appear.
     fn console_exchange(&self) -> (Vec<u8>, Vec<u8>);
@@ -230,7 +230,8 @@ async fn media(machine: Arc<dyn VirtualMachine>, harness: &dyn Harness) -> Outco
     };
     let path = harness.medium();
     for _ in 0..2 {
-        done("insert", machine.insert(&drive.id, Medium { path: path.clone(), read_only: true }).await)?;
+        let format = done("insert", machine.insert(&drive.id, Medium { path: path.clone(), read_only: true }).await)?;
+        expect(format == "raw", "the medium is raw")?;
         expect(medium(&*machine).as_ref() == Some(&path), "the medium is not there")?;
     }
     done("eject", machine.eject(&drive.id, true).await)?;

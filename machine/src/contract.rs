@@ -187,8 +187,9 @@ pub trait VirtualMachine: Send + Sync {
 
     /// The drives, with what is in them now.
     fn drives(&self) -> Vec<Drive>;
-    /// Puts a medium into a removable drive, in place of what is there.
-    async fn insert(&self, drive: &str, medium: Medium) -> Result<()>;
+    /// Puts a medium into a removable drive, in place of what is there. Returns the image format that it was found to have (`raw`, `qcow2`,
+    /// …), for whoever remembers the medium: it is not looked at again, because a guest could have written another one's header into it.
+    async fn insert(&self, drive: &str, medium: Medium) -> Result<String>;
     /// Takes the medium out of a removable drive. Without `force`, a guest that has locked the tray is respected.
     async fn eject(&self, drive: &str, force: bool) -> Result<()>;
 }

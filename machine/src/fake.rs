@@ -253,8 +253,8 @@ impl VirtualMachine for FakeMachine {
         self.lock().drives.clone()
     }
 
-    async fn insert(&self, drive: &str, medium: Medium) -> Result<()> {
-        self.change_medium(drive, Some(medium), true)
+    async fn insert(&self, drive: &str, medium: Medium) -> Result<String> {
+        self.change_medium(drive, Some(medium), true).map(|()| "raw".to_owned())
     }
 
     async fn eject(&self, drive: &str, force: bool) -> Result<()> {

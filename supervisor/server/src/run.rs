@@ -440,14 +440,12 @@ struct RememberedMedia {
 }
 
 impl MediaRecord for RememberedMedia {
-    fn record(&self, drive: &str, medium: Option<&Medium>) {
+    fn record(&self, drive: &str, medium: Option<(&Medium, &str)>) {
         let changed = self.registry.update(self.uuid, &self.bundle, |entry| {
             match medium {
-                Some(medium) => {
+                Some((medium, format)) => {
                     let mut file = HostFile::new(medium.path.clone(), medium.read_only);
-                    if let Some(format) = File::open(&medium.path).ok().and_then(|file| backend_qemu::machine::format_of(&file)) {
-                        file.extra.insert(FORMAT_KEY.into(), format.into());
-                    }
+                    file.extra.insert(FORMAT_KEY.into(), format.into());
                     entry.external_drives.insert(drive.into(), file);
                 }
                 None => {

@@ -12,8 +12,8 @@ const PICTURE: Duration = Duration::from_secs(1);
 
 /// Remembers which medium is in which drive over the machine's end.
 pub trait MediaRecord: Send + Sync {
-    /// A medium was put in (`Some`) or taken out.
-    fn record(&self, drive: &str, medium: Option<&Medium>);
+    /// A medium was put in (`Some`, with its format) or taken out.
+    fn record(&self, drive: &str, medium: Option<(&Medium, &str)>);
 }
 
 /// One machine under supervision.
@@ -124,8 +124,8 @@ impl Session {
     /// # Errors
     /// What the backend says.
     pub async fn insert(&self, drive: &str, medium: Medium) -> Result<()> {
-        self.machine.insert(drive, medium.clone()).await?;
-        self.media.record(drive, Some(&medium));
+        let format = self.machine.insert(drive, medium.clone()).await?;
+        self.media.record(drive, Some((&medium, &format)));
         Ok(())
     }
 

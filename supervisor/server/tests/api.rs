@@ -13,11 +13,11 @@ use tokio::net::UnixListener;
 #[derive(Clone, Default)]
 struct Recorded(Arc<Mutex<Changes>>);
 
-type Changes = Vec<(String, Option<Medium>)>;
+type Changes = Vec<(String, Option<(Medium, String)>)>;
 
 impl MediaRecord for Recorded {
-    fn record(&self, drive: &str, medium: Option<&Medium>) {
-        self.0.lock().unwrap().push((drive.into(), medium.cloned()));
+    fn record(&self, drive: &str, medium: Option<(&Medium, &str)>) {
+        self.0.lock().unwrap().push((drive.into(), medium.map(|(medium, format)| (medium.clone(), format.to_owned()))));
     }
 }
 
@@ -119,8 +119,9 @@ async fn media_are_changed_and_remembered() {
     assert_eq!(refusal(client.insert("no/such drive", "/a.iso".into(), true).await).0, ErrorKind::NotFound);
     assert_eq!(refusal(client.eject("disk", true).await).0, ErrorKind::Unsupported);
     let recorded = served.recorded.0.lock().unwrap();
-    let inserted: Vec<_> = recorded.iter().map(|(drive, medium)| (drive.as_str(), medium.is_some())).collect();
-    assert_eq!(inserted, [("cd", true), ("cd", false)], "only what succeeded is remembered");
+    let formats: Vec<_> =
+        recorded.iter().map(|(drive, medium)| (drive.as_str(), medium.as_ref().map(|(_, format)| format.as_str()))).collect();
+    assert_eq!(formats, [("cd", Some("raw")), ("cd", None)], "only what succeeded is remembered");
 }
 
 #[tokio::test]

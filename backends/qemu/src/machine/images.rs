@@ -216,11 +216,6 @@ pub fn shown(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// The format of a medium that a person inserts, for remembering it.
-pub fn format_of(file: &File) -> Option<&'static str> {
-    disk_image::probe(file).ok().map(Format::driver)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

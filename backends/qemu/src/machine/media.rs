@@ -34,11 +34,11 @@ fn not_found(drives: &[Drive], id: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("The machine has no drive {id}")).with_hint(hint)
 }
 
-/// Puts a medium in. Nothing is kept of what is written in a disposable run, so the guest cannot write to it then.
+/// Puts a medium in, and tells its format. Nothing is kept of what is written in a disposable run, so the guest cannot write to it then.
 ///
 /// # Errors
 /// Where the file cannot be used or QEMU refuses. The old medium is then still there, unless QEMU would not take it back either.
-pub async fn insert(events: &EventSender, run: &Run, drives: &[Drive], id: &str, medium: Medium) -> Result<()> {
+pub async fn insert(events: &EventSender, run: &Run, drives: &[Drive], id: &str, medium: Medium) -> Result<String> {
     let (state, disposable) = {
         let record = run.record();
         (record.drives.get(id).cloned(), record.options.disposable)
@@ -60,12 +60,16 @@ pub async fn insert(events: &EventSender, run: &Run, drives: &[Drive], id: &str,
     let changed = exchange(run, &device, &node).await;
     let new = DriveState { device: Some(device), medium: Some(Medium { path, read_only }), nodes: vec![node], sets: vec![added.fdset_id] };
     settle(events, run, id, new, changed.is_ok()).await;
-    changed
+    changed.map(|()| driver(&image).to_owned())
+}
+
+fn driver(image: &Image) -> &str {
+    image.layers.first().map_or("raw", |layer| layer.driver.as_str())
 }
 
 /// The nodes of a medium.
 fn graph(image: &Image, node: &str, read_only: bool, fdset: i64) -> Value {
-    let (driver, block_device) = image.layers.first().map_or(("raw", false), |layer| (layer.driver.as_str(), layer.block_device));
+    let (driver, block_device) = (driver(image), image.layers.first().is_some_and(|layer| layer.block_device));
     let mut format = json!({
         "driver": driver, "node-name": node, "read-only": read_only,
         "file": {

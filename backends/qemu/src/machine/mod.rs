@@ -14,7 +14,6 @@ mod run;
 mod serial;
 mod setup;
 
-pub use images::format_of;
 pub use launch::Terms;
 pub use record::Record;
 pub(crate) use setup::missing;
@@ -557,7 +556,7 @@ impl VirtualMachine for QemuMachine {
         self.0.drives()
     }
 
-    async fn insert(&self, drive: &str, medium: Medium) -> Result<()> {
+    async fn insert(&self, drive: &str, medium: Medium) -> Result<String> {
         let run = self.0.usable("change a medium of")?;
         let _turn = self.0.turn.lock().await;
         media::insert(&self.0.events, &run, &self.0.drives(), drive, medium).await
