@@ -27,7 +27,7 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
                         id: drive.identifier.clone(),
                         kind,
                         interface: drive.interface.as_str().to_owned(),
-                        removable: drive.is_external() && kind != DriveKind::Other,
+                        removable: drive.has_changeable_medium(),
                         read_only: drive.read_only || kind == DriveKind::Cd,
                         medium: image(&bundle, drive.image_name.as_ref()).or_else(|| medium(&drive.identifier)),
                     })
@@ -45,7 +45,7 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
                     id: drive.identifier.clone(),
                     kind: DriveKind::Disk,
                     interface: if drive.nvme { "NVMe" } else { "VirtIO" }.to_owned(),
-                    removable: drive.is_external(),
+                    removable: false,
                     read_only: drive.read_only,
                     medium: image(&bundle, drive.image_name.as_ref()).or_else(|| medium(&drive.identifier)),
                 })

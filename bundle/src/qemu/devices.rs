@@ -79,6 +79,17 @@ impl Drive {
     pub fn is_external(&self) -> bool {
         self.image_name.is_none() && !self.extra.contains_key("ImageName")
     }
+
+    /// Whether its medium can be changed while the machine runs: it is external, and to the guest a drive that takes media. A disk, on a stick
+    /// too, is one with its medium; it is another one after the next start.
+    pub fn has_changeable_medium(&self) -> bool {
+        let takes_media = match self.interface {
+            DriveInterface::Ide | DriveInterface::Scsi | DriveInterface::Usb => self.image_type == ImageType::Cd,
+            DriveInterface::Floppy => matches!(self.image_type, ImageType::Cd | ImageType::Disk),
+            _ => false,
+        };
+        takes_media && self.is_external()
+    }
 }
 
 /// An absent `ReadOnly` means true for external drives, false otherwise.

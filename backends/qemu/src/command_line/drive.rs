@@ -120,15 +120,16 @@ impl Candidate<'_> {
         }
     }
 
-    fn register(&self, b: &mut Builder<'_>, device: bool, graph: Option<Graph>) {
+    /// Tells what it is called. `device`: whether there is one, and it can be empty.
+    fn register(&self, b: &mut Builder<'_>, device: Option<bool>, graph: Option<Graph>) {
         let Graph { nodes, sets } = graph.unwrap_or_default();
         b.out.drives.push(DriveNames {
             identifier: self.drive.identifier.clone(),
-            device: device.then(|| self.id.clone()),
+            device: device.map(|_| self.id.clone()),
             nodes,
             sets,
             empty: self.image.is_none(),
-            removable: device && self.removable(),
+            removable: device == Some(true) && self.removable(),
         });
     }
 }
@@ -168,7 +169,7 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
         DriveInterface::None => {
             // Only a node: additional arguments may use it.
             let graph = candidate.graph(b, true);
-            return candidate.register(b, false, graph);
+            return candidate.register(b, None, graph);
         }
     };
     let Some((mut device, before)) = device else { return };
@@ -201,7 +202,7 @@ fn attach(b: &mut Builder<'_>, taken: &mut Taken, candidate: &Candidate<'_>, boo
     }
     taken.boot += 1;
     b.device(Subject::Drive, device);
-    candidate.register(b, true, graph);
+    candidate.register(b, Some(can_be_empty), graph);
 }
 
 /// The interfaces that this machine has, as advice.
@@ -364,7 +365,7 @@ fn board_drive(b: &mut Builder<'_>, candidate: &Candidate<'_>, interface: &str, 
         return b.note(candidate.key.clone(), "the drive is empty and is left out: this kind of drive needs its medium from the start");
     };
     let graph = nodes::legacy(b, image, &candidate.use_of(), interface, n);
-    candidate.register(b, false, graph);
+    candidate.register(b, None, graph);
 }
 
 /// Flash memory: a property of machines that name theirs, `-drive if=pflash` on other boards.
@@ -377,6 +378,6 @@ fn flash(b: &mut Builder<'_>, candidate: &Candidate<'_>, n: usize) {
         && let Some(graph) = nodes::add(b, image, &candidate.use_of())
     {
         b.machine_properties.push(format!("{property}={}", graph.top()));
-        candidate.register(b, false, Some(graph));
+        candidate.register(b, None, Some(graph));
     }
 }

@@ -24,7 +24,7 @@ fn removable<'d>(drives: &'d [Drive], state: Option<&DriveState>, id: &str) -> R
     match state.and_then(|state| state.device.clone()) {
         Some(device) if drive.removable => Ok((drive, device)),
         _ => Err(Error::new(ErrorKind::Unsupported, format!("The medium of drive {id} cannot be changed"))
-            .with_hint("only CD drives and external drives have media; stop the machine to change a disk")),
+            .with_hint("only CDs and floppy disks are changed while a machine runs; stop it to change a disk, or a stick")),
     }
 }
 

@@ -361,7 +361,7 @@ impl Shared {
                 (None, external.map(|file| Medium { path: file.path.clone(), read_only: file.read_only }))
             }
         };
-        let removable = drive.image_name.is_none() && (device.is_some() || self.current_run().is_none()) && kind != DriveKind::Other;
+        let removable = drive.has_changeable_medium() && (device.is_some() || self.current_run().is_none());
         Some(Drive {
             id,
             kind,
