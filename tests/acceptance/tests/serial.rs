@@ -105,6 +105,36 @@ fn a_port_connects_to_a_server() {
 }
 
 #[test]
+fn a_server_that_is_not_there_is_not_waited_for_and_connected_to_when_it_comes() {
+    let home = confined();
+    if !confines(&home) {
+        return;
+    }
+    let port = free_port();
+    let settings = |host: &str| {
+        ["Serial[0].Mode", "TcpClient", "Serial[0].TcpHostAddress", host, "Serial[0].TcpPort", &port.to_string()].map(str::to_owned)
+    };
+    let here = settings("127.0.0.1");
+    let Some(guest) = machine(&home, &here.each_ref().map(String::as_str)) else { return };
+    guest.start();
+    assert!(guest.status()["warnings"].to_string().contains("is connected once"), "{:#}", guest.status());
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    // It comes back to a server that went, too.
+    for _ in 0..2 {
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        hear(&mut peer, PROMPT);
+    }
+    guest.viv("stop", &["--force"]);
+
+    // An address of a network for documentation (RFC 5737): nobody answers, not even that there is nobody.
+    let nowhere = settings("192.0.2.1");
+    home.ok(&[&["config", "set", "Demo"], nowhere.each_ref().map(String::as_str).as_slice()].concat());
+    guest.start();
+    guest.viv("stop", &["--force"]);
+}
+
+#[test]
 fn a_port_is_a_server_that_clients_come_to_and_leave() {
     let home = confined();
     if !confines(&home) {

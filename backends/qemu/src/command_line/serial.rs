@@ -62,7 +62,9 @@ fn chardev(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) -> boo
                     b.report(problem.with_hint("set the address of the server"));
                     return false;
                 }
-                format!("socket,id={id},port={port},host={},server=off", escaped(host))
+                let message = format!("the port is connected once something listens on port {port} of {}", printable(host));
+                b.note(format!("{key}.TcpHostAddress"), message);
+                format!("socket,id={id},port={port},host={},server=off{}", escaped(host), again(b))
             } else {
                 let anybody = serial.remote_connection_allowed == Some(true);
                 if anybody {
@@ -91,6 +93,14 @@ fn chardev(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) -> boo
     };
     b.option(Subject::Serial, "-chardev", value);
     true
+}
+
+/// How a client tries again. Without it QEMU would wait for the server before it does anything else, minutes for one that does not answer, and
+/// end where there is none.
+fn again(b: &Builder<'_>) -> &'static str {
+    // The first is newer, the second gone one day.
+    let known = [("reconnect-ms", ",reconnect-ms=1000"), ("reconnect", ",reconnect=1")];
+    known.into_iter().find(|(parameter, _)| b.emulator().has_parameter("chardev", parameter)).map_or("", |(_, text)| text)
 }
 
 fn target(b: &mut Builder<'_>, index: usize, serial: &Serial, key: &str) {

@@ -115,6 +115,7 @@ pub fn emulator(architecture: Architecture) -> Emulator {
     emulator.default_audio = true;
     emulator.block_drivers = names(&["raw", "qcow2", "vmdk", "vdi", "vhdx", "file", "host_device", "null-co"]);
     emulator.options = ["sandbox", "spice", "add-fd", "fsdev"].iter().map(|option| ((*option).to_owned(), Names::default())).collect();
+    emulator.options.insert("chardev".into(), names(&["reconnect-ms", "reconnect"]));
     emulator.kvm = true;
     emulator
 }
