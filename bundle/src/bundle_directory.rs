@@ -11,7 +11,7 @@ use crate::configuration::{Configuration, Origin};
 use crate::file_name::FileName;
 use crate::lock::{BundleLock, LockError};
 use crate::problem::{Problem, ReadError};
-use crate::{atomic, legacy, tree};
+use crate::{legacy, tree};
 
 /// The extension of bundles, without the dot.
 pub const BUNDLE_EXTENSION: &str = "utm";
@@ -174,9 +174,9 @@ impl Bundle {
         fs::create_dir(building.path().join(DATA_FOLDER)).map_err(failed("create bundle"))?;
         fill(building.path()).map_err(failed("fill bundle"))?;
         let file = building.path().join(CONFIGURATION_FILE);
-        atomic::write(&file, &xml).map_err(failed("write configuration"))?;
+        atomic_file::write(&file, &xml).map_err(failed("write configuration"))?;
         let stamp = fs::metadata(&file).map_err(failed("write configuration"))?;
-        match rename_new(building.path(), &path) {
+        match atomic_file::rename_new(building.path(), &path) {
             Ok(()) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => {
                 return Err(SaveError::Exists(path));
@@ -185,7 +185,7 @@ impl Bundle {
         }
         // It has its own name now; there is nothing temporary left to remove.
         let _ = building.keep();
-        atomic::sync_directory(parent).map_err(failed("create bundle"))?;
+        atomic_file::sync_folder(parent).map_err(failed("create bundle"))?;
         Ok(Self { path, origin: Origin::V4, stamp: Some(Stamp::of(&stamp)), configuration, problems: Vec::new() })
     }
 
@@ -211,7 +211,7 @@ impl Bundle {
             return Err(SaveError::Changed(path.to_owned()));
         }
         // A full disk shows here, before anything is moved.
-        let staged = atomic::stage(&file, &xml).map_err(failed("save configuration"))?;
+        let staged = atomic_file::stage(&file, &xml).map_err(failed("save configuration"))?;
         if self.origin != Origin::V4 {
             legacy::move_files(path).map_err(failed("move the files of the old format"))?;
         }
@@ -314,20 +314,4 @@ fn current_stamp(file: &Path) -> io::Result<Option<Stamp>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Renames a directory to a name that nothing has.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::CWD;
-
-    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-    match rustix::fs::renameat_with(CWD, from, CWD, to, rustix::fs::RenameFlags::NOREPLACE) {
-        // Some file systems cannot do that in one step.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {}
-        result => return result.map_err(Into::into),
-    }
-    if to.symlink_metadata().is_ok() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    rustix::fs::renameat(CWD, from, CWD, to).map_err(Into::into)
 }

@@ -9,7 +9,6 @@ use beneath::{FileError, Folder};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::atomic;
 use crate::bundle_directory::OWN_FOLDER;
 
 /// The file, in [`OWN_FOLDER`].
@@ -64,5 +63,5 @@ pub fn begin_generation(bundle: &Path) -> io::Result<Uuid> {
 
 /// Takes the generation from a copy of a bundle, which is another machine's.
 pub fn forget_generation(bundle: &Path) -> io::Result<()> {
-    atomic::remove(&bundle.join(OWN_FOLDER).join(GENERATION_FILE))
+    atomic_file::remove(&bundle.join(OWN_FOLDER).join(GENERATION_FILE))
 }

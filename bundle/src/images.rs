@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::bundle_directory::OWN_FOLDER;
 use crate::file_name::FileName;
-use crate::{atomic, problem::printable};
+use crate::problem::printable;
 
 /// The file, in [`OWN_FOLDER`].
 pub const IMAGES_FILE: &str = "images.json";
@@ -76,7 +76,7 @@ impl Images {
         }
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
-        atomic::write(&folder.join(IMAGES_FILE), &bytes)
+        atomic_file::write(&folder.join(IMAGES_FILE), &bytes)
     }
 
     /// The recorded format of the file `name`.

@@ -5,7 +5,6 @@
 
 pub mod apple;
 mod architecture;
-mod atomic;
 mod bundle_directory;
 mod configuration;
 mod fields;

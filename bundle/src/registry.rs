@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::atomic;
 use crate::bundle_directory::Bundle;
 use crate::problem::Problem;
 
@@ -238,14 +237,14 @@ impl Registry {
             return Ok(());
         }
         self.update(uuid, to, |new| *new = entry)?;
-        if self.document(uuid, to)?.0 == old { Ok(()) } else { atomic::remove(&old) }
+        if self.document(uuid, to)?.0 == old { Ok(()) } else { atomic_file::remove(&old) }
     }
 
     /// Forgets the machine whose bundle is or was `package`.
     pub fn remove(&self, uuid: Uuid, package: &Path) -> io::Result<()> {
         let (path, entry, _) = self.document(uuid, package)?;
         // The bundle of another may only be out of reach, on a disk that is not there now.
-        if entry.package.is_some_and(|other| place(&other.path) != place(package)) { Ok(()) } else { atomic::remove(&path) }
+        if entry.package.is_some_and(|other| place(&other.path) != place(package)) { Ok(()) } else { atomic_file::remove(&path) }
     }
 
     /// All machines that something is known of.
@@ -302,7 +301,7 @@ fn read(document: &Path) -> io::Result<(Entry, Vec<Problem>)> {
 fn write(document: &Path, entry: &Entry) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(entry)?;
     bytes.push(b'\n');
-    atomic::write(document, &bytes)
+    atomic_file::write(document, &bytes)
 }
 
 /// The bundle's path without links, also of one that is gone or to come.

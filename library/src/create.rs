@@ -60,7 +60,7 @@ impl Library {
             .to_xml()
             .map_err(|error| Error::new(ErrorKind::Invalid, "The configuration cannot be stored").with_problems(error.problems))?;
         let file = part.path().join(CONFIGURATION_FILE);
-        files::write_atomic(&file, &xml).map_err(|error| Error::io(format!("Cannot write {}", file.display()), error))?;
+        atomic_file::write(&file, &xml).map_err(|error| Error::io(format!("Cannot write {}", file.display()), error))?;
         job.check()?;
         if let Some(offer) = offer {
             notes.extend(startable(part.path()).await?);

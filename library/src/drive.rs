@@ -238,7 +238,7 @@ impl Library {
         let failed = |error| Error::io(format!("Cannot replace {}", image.display()), error);
         fs::File::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
         let original = if how == Repair::All { Some(keep(image).map_err(failed)?) } else { None };
-        fs::rename(&copy, image).and_then(|()| files::sync_folder(&data)).map_err(failed)?;
+        fs::rename(&copy, image).and_then(|()| atomic_file::sync_folder(&data)).map_err(failed)?;
         Ok(CheckReport { repaired: repaired.repaired, original, ..report(after) })
     }
 }
@@ -249,7 +249,7 @@ fn keep(image: &Path) -> std::io::Result<PathBuf> {
     let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let kept = folder.join(files::free_name(folder, &format!("{}.before-repair.{}", part(image.file_stem()), part(image.extension()))));
     // Some file systems have no links; the image is then without a name until the other one takes its place.
-    fs::hard_link(image, &kept).or_else(|_| files::rename_new(image, &kept))?;
+    fs::hard_link(image, &kept).or_else(|_| atomic_file::rename_new(image, &kept))?;
     Ok(kept)
 }
 

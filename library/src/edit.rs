@@ -88,7 +88,7 @@ impl Library {
             }
             return Ok((result, machine.path.clone()));
         };
-        if let Err(error) = files::rename_new(&machine.path, &destination) {
+        if let Err(error) = atomic_file::rename_new(&machine.path, &destination) {
             // The name goes back to what the bundle is called.
             bundle.configuration.information_mut().name = before.name().to_owned();
             bundle.save().map_err(|error| from_save(error, &machine.name))?;

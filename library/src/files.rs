@@ -1,7 +1,7 @@
-//! Files and folders: sizes, free space, replacing a file as a whole, removing without following links.
+//! Files and folders: sizes, free space, exchanging names, removing without following links.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,39 +11,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// What has to stay free besides what is written: metadata, and room for others.
 const MARGIN: u64 = 16 << 20;
-
-/// Replaces a file as a whole: whoever reads it finds the old content or the new, also after a crash.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
-}
-
-/// Flushes a folder's entries to the disk.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        // Some network and FUSE file systems have no such operation on folders.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        result => result,
-    }
-}
-
-/// Renames to a name that nothing has. [`io::ErrorKind::AlreadyExists`] where something has.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(()),
-        // Some file systems cannot do that in one step.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {}
-        Err(error) => return Err(error.into()),
-    }
-    if to.symlink_metadata().is_ok() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    fs::rename(from, to)
-}
 
 /// Gives each of two the other's name.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
@@ -153,14 +120,5 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(ensure_space(folder.path(), 1).is_ok());
         assert_eq!(ensure_space(folder.path(), u64::MAX / 2).unwrap_err().kind(), ErrorKind::NoSpace);
-    }
-
-    #[test]
-    fn renaming_never_replaces() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-        fs::create_dir(&a).unwrap();
-        fs::create_dir(&b).unwrap();
-        assert_eq!(rename_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use supervisor_api::Places;
 use uuid::Uuid;
 
-use crate::files;
 use crate::machine::{Condition, Summary};
 
 /// Goes up when configurations are understood differently, or this file is.
@@ -165,7 +164,7 @@ impl ListCache {
         let cache = Self { version: Self::version(), entries };
         let stored = serde_json::to_vec(&cache).map_err(std::io::Error::from).and_then(|bytes| {
             fs::create_dir_all(&places.cache)?;
-            files::write_atomic(&Self::path(places), &bytes)
+            atomic_file::write(&Self::path(places), &bytes)
         });
         if let Err(error) = stored {
             tracing::debug!(%error, "cannot store the cache of the list");

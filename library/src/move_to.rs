@@ -41,7 +41,7 @@ impl Library {
         if !home {
             registered::add(self.places(), &destination, &machine.name, machine.uuid)?;
         }
-        let moved = match files::rename_new(&machine.path, &destination) {
+        let moved = match atomic_file::rename_new(&machine.path, &destination) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.move_across(machine, &folder, &destination, job),
             Err(error) => Err(Error::io(format!("Cannot move to {}", destination.display()), error)),
             Ok(()) => Ok(()),

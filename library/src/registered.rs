@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use supervisor_api::Places;
 use uuid::Uuid;
 
-use crate::{Error, Result, files};
+use crate::{Error, Result};
 
 /// The largest document that is read.
 const MAX_BYTES: u64 = 16 << 20;
@@ -108,7 +108,7 @@ pub(crate) fn update(places: &Places, change: impl FnOnce(&mut Vec<Registered>))
         document.extra.insert(KEY.to_owned(), Value::Array(values));
         let mut bytes = serde_json::to_vec_pretty(&document.extra)?;
         bytes.push(b'\n');
-        files::write_atomic(&path, &bytes)
+        atomic_file::write(&path, &bytes)
     };
     attempt().map_err(|error| Error::io(format!("Cannot change the list of registered bundles {}", path.display()), error))
 }

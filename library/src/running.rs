@@ -6,8 +6,9 @@ use supervisor_api::launch::{self, LaunchError};
 use supervisor_api::wire::{Failure, LastRun, Status};
 use supervisor_api::{Client, ClientError, Events};
 
+use crate::holder::{self, Holder};
 use crate::library::{GRACE, blocking};
-use crate::{Error, ErrorKind, Library, Machine, Result, holder, stopped};
+use crate::{Activity, Error, ErrorKind, Library, Machine, Result, scan, stopped};
 
 /// The largest record of a last run that is read.
 const MAX_RECORD: u64 = 1 << 20;
@@ -58,7 +59,7 @@ impl Library {
             if answers(&client).await? {
                 return Ok(Some(client));
             }
-            return Err(in_use(machine));
+            return Err(in_use(machine, holder));
         }
         let log = self.supervisor_log(machine);
         let adopted = match launch::adopt(&machine.path, &log) {
@@ -91,7 +92,10 @@ impl Library {
         machine.usable()?;
         if self.is_locked(machine)? && (self.is_running(machine) || !self.is_free_soon(machine).await?) {
             let running = || Error::new(ErrorKind::WrongState, format!("\"{}\" is running already", machine.name));
-            return Err(if self.is_running(machine) { running() } else { in_use(machine) });
+            return Err(match scan::use_of(&machine.path, self.places().runtime_of(&machine.id).path()) {
+                (Activity::Running, _) => running(),
+                (_, holder) => in_use(machine, holder),
+            });
         }
         let starting = launch::start(&machine.path, options, &self.supervisor_log(machine)).map_err(from_launch)?;
         starting.finish(progress).await.map_err(from_launch)
@@ -198,7 +202,7 @@ impl Library {
     }
 
     fn is_running(&self, machine: &Machine) -> bool {
-        self.again(&machine.path).activity == crate::Activity::Running
+        self.again(&machine.path).activity == Activity::Running
     }
 
     /// Whether a lock that is held comes free within a moment, as that of a small change does.
@@ -239,8 +243,8 @@ impl Library {
 }
 
 /// Why a bundle cannot be used whose lock is held while nobody answers for the machine.
-fn in_use(machine: &Machine) -> Error {
-    match holder::find(&machine.path) {
+fn in_use(machine: &Machine, holder: Option<Holder>) -> Error {
+    match holder {
         Some(holder) if holder.is_machine() => {
             Error::new(ErrorKind::Supervisor, format!("\"{}\" runs as {holder}, and nothing is left by which to reach it", machine.name))
                 .with_hint(format!("`viv stop {:?} --kill` ends it", machine.name))

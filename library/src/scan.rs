@@ -12,7 +12,7 @@ use machine::BackendKind;
 use supervisor_api::Places;
 use uuid::Uuid;
 
-use crate::holder;
+use crate::holder::{self, Holder};
 use crate::list_cache::{Entry, ListCache, Stamp};
 use crate::machine::{Activity, Condition, Machine, Summary};
 use crate::registered::{self, Registered};
@@ -242,15 +242,19 @@ impl Users {
         if !suspected || !Bundle::is_locked(path).unwrap_or(false) {
             return Activity::Stopped;
         }
-        use_of(path, &self.runtime.join(id))
+        use_of(path, &self.runtime.join(id)).0
     }
 }
 
-/// What a bundle whose lock is held is used for: its folder of sockets tells, or else what kind of program holds it. A record of the machine
-/// alone says nothing, for it may be of an earlier boot.
-fn use_of(bundle: &Path, runtime: &Path) -> Activity {
-    let answers = std::os::unix::net::UnixStream::connect(runtime.join("api.sock")).is_ok();
-    if answers || holder::find(bundle).is_some_and(|holder| holder.is_machine()) { Activity::Running } else { Activity::Busy }
+/// What a bundle whose lock is held is used for: its folder of sockets tells, or else what kind of program holds it, which is then given too. A
+/// record of the machine alone says nothing, for it may be of an earlier boot.
+pub(crate) fn use_of(bundle: &Path, runtime: &Path) -> (Activity, Option<Holder>) {
+    if std::os::unix::net::UnixStream::connect(runtime.join("api.sock")).is_ok() {
+        return (Activity::Running, None);
+    }
+    let holder = holder::find(bundle);
+    let runs = holder.as_ref().is_some_and(Holder::is_machine);
+    (if runs { Activity::Running } else { Activity::Busy }, holder)
 }
 
 /// The inode of a `flock` in a line of `/proc/locks` (proc_locks(5)): `1: FLOCK ADVISORY WRITE 123 08:02:4711 0 EOF`. The device is left

@@ -80,11 +80,11 @@ impl Part {
             _ => Error::io(format!("Cannot make {}", destination.display()), source),
         };
         sync_tree(&self.path).map_err(failed)?;
-        files::rename_new(&self.path, destination).map_err(failed)?;
+        atomic_file::rename_new(&self.path, destination).map_err(failed)?;
         // It has its own name now; there is nothing temporary left to remove.
         self.path = PathBuf::new();
         if let Some(folder) = destination.parent() {
-            files::sync_folder(folder).map_err(failed)?;
+            atomic_file::sync_folder(folder).map_err(failed)?;
         }
         Ok(Published { _lock: self.lock.take() })
     }
@@ -101,7 +101,7 @@ impl Part {
             fs::rename(&self.path, destination).map_err(failed)?;
             self.path = PathBuf::new();
         }
-        files::sync_folder(destination.parent().unwrap_or(Path::new("/"))).map_err(failed)
+        atomic_file::sync_folder(destination.parent().unwrap_or(Path::new("/"))).map_err(failed)
     }
 }
 
@@ -224,7 +224,7 @@ fn write_note(places: &Places, path: &Path) -> io::Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     let note = folder.join(Uuid::new_v4().simple().to_string());
     let text = path.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
-    files::write_atomic(&note, text.as_bytes())?;
+    atomic_file::write(&note, text.as_bytes())?;
     Ok(note)
 }
 
@@ -248,7 +248,7 @@ fn sync_tree(path: &Path) -> io::Result<()> {
     for entry in walkdir::WalkDir::new(path).follow_links(false).contents_first(true) {
         let entry = entry?;
         if entry.file_type().is_dir() {
-            files::sync_folder(entry.path())?;
+            atomic_file::sync_folder(entry.path())?;
         } else if entry.file_type().is_file() {
             fs::File::open(entry.path())?.sync_all()?;
         }

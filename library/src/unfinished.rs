@@ -25,7 +25,7 @@ impl Note {
         for image in images {
             File::create_new(note.path().join(image.as_str())).map_err(failed)?;
         }
-        files::sync_folder(note.path()).and_then(|()| files::sync_folder(data)).map_err(failed)?;
+        atomic_file::sync_folder(note.path()).and_then(|()| atomic_file::sync_folder(data)).map_err(failed)?;
         Ok(Self(note))
     }
 }

@@ -20,8 +20,6 @@ use std::path::{Path, PathBuf};
 
 use beneath::Folder;
 use plist::{Dictionary, Value};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 
 use super::VIEW_STATE_FILE;
 use crate::{FileName, tree};
@@ -166,16 +164,10 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 
 /// Whether `to` was free and now holds what `from` held.
 fn rename_if_free(from: &Path, to: &Path) -> io::Result<bool> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    match atomic_file::rename_new(from, to) {
         Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        // A file system without this flag (9p, some FUSE): nobody else moves files of a bundle that is being saved, so look and rename.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if file_type(to)?.is_none() => fs::rename(from, to).map(|()| true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-        Err(error) => {
-            let error = io::Error::from(error);
-            Err(io::Error::new(error.kind(), format!("Cannot move to {}: {error}: {}", to.display(), from.display())))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(io::Error::new(error.kind(), format!("Cannot move to {}: {error}: {}", to.display(), from.display()))),
     }
 }
 

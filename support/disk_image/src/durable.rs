@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
@@ -96,20 +95,11 @@ impl Partial {
         let length = path.metadata().map_or(0, |metadata| metadata.len());
         let failed = SaveError::on("write the file", &self.target, length);
         File::open(&path).and_then(|file| file.sync_all()).map_err(&failed)?;
-        let renamed = if replace { fs::rename(&path, &self.target) } else { rename_new(&path, &self.target) };
+        let renamed = if replace { fs::rename(&path, &self.target) } else { atomic_file::rename_new(&path, &self.target) };
         renamed.map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists { SaveError::Exists(self.target.clone()) } else { failed(error) }
         })?;
-        File::open(folder(&self.target)).and_then(|folder| folder.sync_all()).map_err(&failed)
-    }
-}
-
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems do not know how.
-        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => fs::rename(from, to),
-        Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
-        other => Ok(other?),
+        atomic_file::sync_folder(folder(&self.target)).map_err(&failed)
     }
 }
 

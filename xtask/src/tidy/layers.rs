@@ -18,7 +18,8 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "sandbox", folder: "support/sandbox", may: &[] },
     Layer { name: "beneath", folder: "support/beneath", may: &[] },
-    Layer { name: "disk_image", folder: "support/disk_image", may: &["sandbox", "beneath"] },
+    Layer { name: "atomic_file", folder: "support/atomic_file", may: &[] },
+    Layer { name: "disk_image", folder: "support/disk_image", may: &["sandbox", "beneath", "atomic_file"] },
     Layer { name: "qmp", folder: "protocols/qmp", may: &["support"] },
     Layer { name: "bundle", folder: "bundle", may: &["support"] },
     Layer { name: "machine", folder: "machine", may: &["support"] },
