@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, staging};
 
 /// What has to stay free besides what is written: metadata, and room for others.
 const MARGIN: u64 = 16 << 20;
@@ -62,8 +62,14 @@ pub(crate) fn ensure_space(folder: &Path, needed: u64) -> Result<()> {
     if needed == 0 || needed.saturating_add(MARGIN) <= free {
         return Ok(());
     }
+    Err(no_space(folder, needed, free))
+}
+
+/// A file system that is too small, or was filled meanwhile: for what is or was to be in `folder`.
+pub(crate) fn no_space(folder: &Path, needed: u64, free: u64) -> Error {
+    let folder = staging::place_of(folder);
     let message = format!("Not enough space: {} needed, {} free in {}", human(needed), human(free), folder.display());
-    Err(Error::new(ErrorKind::NoSpace, message).with_hint("Free some space, or use another file system"))
+    Error::new(ErrorKind::NoSpace, message).with_hint("Free some space, or use another file system")
 }
 
 /// A number of bytes for people.

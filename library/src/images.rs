@@ -156,22 +156,24 @@ pub(crate) async fn cancellable<T>(job: &Job, work: impl Future<Output = Result<
     tokio::select! {
         biased;
         () = job.cancel().cancelled() => Err(Error::cancelled()),
-        result = work => result.map_err(|error| from_qemu_img(&error)),
+        result = work => result.map_err(from_qemu_img),
     }
 }
 
 impl Library {
     /// qemu-img, confined as this computer's settings say.
     pub(crate) fn qemu_img(&self) -> Result<QemuImg> {
-        QemuImg::find(Settings::read(&self.places().state).landlock).map_err(|error| from_qemu_img(&error))
+        QemuImg::find(Settings::read(&self.places().state).landlock).map_err(from_qemu_img)
     }
 }
 
-fn from_qemu_img(error: &QemuImgError) -> Error {
+fn from_qemu_img(error: QemuImgError) -> Error {
     let kind = match error {
         QemuImgError::NotFound(_) | QemuImgError::NoLauncher(_) | QemuImgError::Start(_) => ErrorKind::Missing,
         QemuImgError::InUse { .. } => ErrorKind::WrongState,
-        QemuImgError::Save(disk_image::SaveError::NoSpace { .. }) => ErrorKind::NoSpace,
+        QemuImgError::Save(disk_image::SaveError::NoSpace { path, needed, available }) => {
+            return files::no_space(folder(&path), needed, available);
+        }
         QemuImgError::Save(disk_image::SaveError::Exists(_)) => ErrorKind::Exists,
         _ => ErrorKind::Io,
     };

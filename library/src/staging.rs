@@ -200,6 +200,11 @@ fn is_part(path: &Path) -> bool {
     name.starts_with('.') && random.is_some_and(|random| random.len() == 12 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
+/// Where something is, as a person knows it: what is being made has no name of its own yet.
+pub(crate) fn place_of(path: &Path) -> &Path {
+    path.ancestors().find(|path| is_part(path)).and_then(Path::parent).unwrap_or(path)
+}
+
 /// Takes the lock without waiting; `None` where somebody has it.
 fn lock(path: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -353,6 +358,14 @@ mod tests {
         part.replace(&at("a.zip")).unwrap();
         assert_eq!(fs::read(at("a.zip")).unwrap(), b"new");
         assert_eq!(fs::read_dir(&places.machines).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_being_made_is_known_by_the_folder_that_it_will_be_in() {
+        let (_folder, places) = places();
+        let part = Part::folder(&places, &places.machines, "A.utm").unwrap();
+        assert_eq!(place_of(&part.path().join("Data/disk.qcow2")), places.machines);
+        assert_eq!(place_of(&places.machines.join("A.utm")), places.machines.join("A.utm"));
     }
 
     #[test]

@@ -151,7 +151,7 @@ pub(crate) fn from_copy(error: CopyError, to: &Path) -> Error {
 
 pub(crate) fn from_image_save(error: disk_image::SaveError, to: &Path) -> Error {
     match error {
-        disk_image::SaveError::NoSpace { .. } => Error::new(ErrorKind::NoSpace, error.to_string()),
+        disk_image::SaveError::NoSpace { path, needed, available } => files::no_space(path.parent().unwrap_or(&path), needed, available),
         disk_image::SaveError::Exists(_) => Error::new(ErrorKind::Exists, error.to_string()),
         disk_image::SaveError::Io { source, .. } => Error::io(format!("Cannot write {}", to.display()), source),
         other => Error::new(ErrorKind::Io, format!("Cannot write {}", to.display())).with_source(other),

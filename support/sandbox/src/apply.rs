@@ -63,10 +63,15 @@ fn tell(control: &mut UnixStream, report: &Report) -> io::Result<()> {
 
 fn launch(control: &mut UnixStream) -> Result<std::convert::Infallible, Trouble> {
     let (specification, received) = receive(control).map_err(Trouble::at(Step::Specification))?;
-    let Specification { program, arguments, working_directory, new_session, confinement, numbers, .. } = specification;
+    let Specification { program, arguments, working_directory, new_session, ends_with_starter, confinement, numbers, .. } = specification;
 
     if new_session {
         rustix::process::setsid().map_err(|errno| Trouble::at(Step::Session)(errno.into()))?;
+    }
+    if ends_with_starter {
+        // Where the starter has died before this, telling it what was applied fails.
+        let signal = Some(rustix::process::Signal::KILL);
+        rustix::process::set_parent_process_death_signal(signal).map_err(|errno| Trouble::at(Step::Session)(errno.into()))?;
     }
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     std::env::set_current_dir(&working_directory)

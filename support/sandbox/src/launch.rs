@@ -65,6 +65,8 @@ pub struct Launch {
     pub stderr: Stdio,
     /// Whether it starts a session of its own, so that a closing terminal does not reach it.
     pub new_session: bool,
+    /// Whether it is killed when the thread that started it ends, or this process does.
+    pub ends_with_starter: bool,
     /// Its working directory.
     pub working_directory: PathBuf,
 }
@@ -82,6 +84,7 @@ impl Launch {
             stdout: Stdio::Null,
             stderr: Stdio::Null,
             new_session: true,
+            ends_with_starter: false,
             working_directory: "/".into(),
         }
     }
@@ -154,7 +157,8 @@ impl Launcher {
     ///
     /// As [`spawn`].
     pub fn launch(mut self, launch: Launch) -> Result<Started, LaunchError> {
-        let Launch { program, arguments, confinement, descriptors, stdin, stdout, stderr, new_session, working_directory } = launch;
+        let Launch { program, arguments, confinement, descriptors, stdin, stdout, stderr, .. } = launch;
+        let Launch { new_session, ends_with_starter, working_directory, .. } = launch;
         descriptors::check_numbers(&descriptors).map_err(|(number, reason)| LaunchError::Descriptor { number, reason })?;
         if descriptors.len() + 3 > wire::DESCRIPTOR_LIMIT {
             return Err(LaunchError::Descriptor {
@@ -178,6 +182,7 @@ impl Launcher {
             arguments,
             working_directory,
             new_session,
+            ends_with_starter,
             confinement,
             numbers: handed.iter().map(|(_, number)| *number).collect(),
         };

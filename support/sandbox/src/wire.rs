@@ -29,6 +29,7 @@ pub struct Specification {
     #[serde(with = "path")]
     pub working_directory: PathBuf,
     pub new_session: bool,
+    pub ends_with_starter: bool,
     pub confinement: Confinement,
     /// The numbers of the descriptors, in the order in which they are attached.
     pub numbers: Vec<i32>,
@@ -121,6 +122,7 @@ mod tests {
             arguments: vec![odd.clone(), "plain".into()],
             working_directory: "/".into(),
             new_session: true,
+            ends_with_starter: true,
             confinement: Confinement { read: vec![PathBuf::from(&odd)], ..Confinement::default() },
             numbers: vec![0, 1, 2],
         };

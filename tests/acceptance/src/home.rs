@@ -120,6 +120,16 @@ impl Home {
         self.machines().join(format!("{name}.utm"))
     }
 
+    /// The image of a machine's only disk.
+    ///
+    /// # Panics
+    /// Where it has none.
+    pub fn image(&self, name: &str) -> PathBuf {
+        let drives = self.json(&["drive", "list", name]);
+        let disk = drives.as_array().and_then(|drives| drives.iter().find(|drive| drive["type"] == "Disk"));
+        disk.and_then(|disk| disk["path"].as_str()).unwrap_or_else(|| panic!("{drives:#}")).into()
+    }
+
     /// Where the sockets of running machines are.
     pub fn runtime(&self) -> PathBuf {
         self.machines().join(".state/run")

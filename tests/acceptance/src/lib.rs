@@ -19,6 +19,7 @@ pub use mount::Mount;
 pub use picture::Picture;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Whether what a test needs must be there.
@@ -55,6 +56,15 @@ pub fn emulator(architecture: &str) -> Option<PathBuf> {
         skip(&format!("{name} is not installed"));
     }
     found
+}
+
+/// Runs qemu-img, which must succeed.
+///
+/// # Panics
+/// Where it does not.
+pub fn qemu_img(arguments: &[&str]) {
+    let done = Command::new("qemu-img").args(arguments).output().unwrap();
+    assert!(done.status.success(), "qemu-img {arguments:?}: {done:?}");
 }
 
 /// Looks again and again until there is something to see.

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use acceptance::guests::Guests;
-use acceptance::{Guest, Home, PATIENCE, Ran, emulator, eventually, kill, lives};
+use acceptance::{Guest, Home, PATIENCE, Ran, emulator, eventually, kill, lives, qemu_img};
 use serde_json::Value;
 
 const FAKE: &str = env!("CARGO_BIN_EXE_fake-qemu");
@@ -233,19 +233,8 @@ fn a_running_machine_whose_configuration_was_ruined_can_be_ended() {
     assert_eq!((fs::read_to_string(&configuration).unwrap().as_str(), names()), ("garbage", before));
 }
 
-/// The image of a machine's only drive.
-fn image(home: &Home, name: &str) -> PathBuf {
-    let drives = home.json(&["drive", "list", name]);
-    drives[0]["path"].as_str().unwrap_or_else(|| panic!("{drives:#}")).into()
-}
-
 fn with_disk<'h>(home: &'h Home, name: &str) -> Guest<'h> {
     home.create(name, ["--arch", "x86_64", "--firmware", "bios", "--disk", "16MiB", "--network", "none", "--memory", "64MiB"])
-}
-
-fn qemu_img(arguments: &[&str]) {
-    let done = std::process::Command::new("qemu-img").args(arguments).output().unwrap();
-    assert!(done.status.success(), "qemu-img {arguments:?}: {done:?}");
 }
 
 #[test]
@@ -255,7 +244,7 @@ fn images_that_lead_elsewhere_are_refused_before_qemu_runs() {
     }
     let home = Home::new();
     with_disk(&home, "Demo");
-    let disk = image(&home, "Demo");
+    let disk = home.image("Demo");
     let path = disk.to_str().unwrap();
     let secret = home.path().join("secret.raw");
     fs::write(&secret, vec![b's'; 1 << 20]).unwrap();
@@ -285,7 +274,7 @@ fn images_that_are_no_files_are_refused_at_once() {
     }
     let home = Home::new();
     with_disk(&home, "Demo");
-    let disk = image(&home, "Demo");
+    let disk = home.image("Demo");
     let name = disk.file_name().unwrap().to_str().unwrap();
     fs::remove_file(&disk).unwrap();
     fs::create_dir(&disk).unwrap();
@@ -306,9 +295,9 @@ fn images_that_are_missing_or_in_use_are_said() {
     }
     let home = Home::new();
     let guest = with_disk(&home, "Demo");
-    let disk = image(&home, "Demo");
+    let disk = home.image("Demo");
     home.ok(&["clone", "Demo", "Twin"]);
-    let twin = image(&home, "Twin");
+    let twin = home.image("Twin");
     fs::remove_file(&twin).unwrap();
     let failure = refused(&home, "Twin");
     let name = twin.file_name().unwrap().to_str().unwrap();

@@ -181,7 +181,7 @@ fn what_is_written_stays_but_not_in_a_disposable_run_and_changes_take_effect() {
     guest.viv("stop", &["--timeout", "240"]);
 
     home.ok(&["config", "set", "Demo", "System.CPUCount", "2", "System.MemorySize", "640"]);
-    let disk = image(&guest);
+    let disk = home.image("Demo");
     let before = fs::read(&disk).unwrap();
     guest.viv("start", &["--wait", "--disposable"]);
     assert_eq!(guest.status()["options"]["disposable"], true);
@@ -194,13 +194,6 @@ fn what_is_written_stays_but_not_in_a_disposable_run_and_changes_take_effect() {
     assert_eq!(guest.run("head -n 1 /dev/vda"), "lost");
     guest.viv("stop", &["--timeout", "240"]);
     assert!(fs::read(&disk).unwrap() == before, "the disk has changed");
-}
-
-/// The image of the machine's only disk.
-fn image(guest: &Guest<'_>) -> std::path::PathBuf {
-    let drives = guest.home.json(&["drive", "list", &guest.name]);
-    let disk = drives.as_array().unwrap().iter().find(|drive| drive["type"] == "Disk").unwrap_or_else(|| panic!("{drives:#}"));
-    disk["path"].as_str().unwrap_or_else(|| panic!("{drives:#}")).into()
 }
 
 #[test]

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{Exit, Launch, Process, Requirement, Signal};
+use sandbox::{Exit, Launch, LaunchError, Process, Requirement, Signal};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::grants::Grants;
 use super::{QemuImg, QemuImgError};
@@ -75,12 +77,11 @@ impl QemuImg {
             descriptors: grants.descriptors().map_err(failed)?,
             stdout: OwnedFd::from(stdout).into(),
             stderr: OwnedFd::from(stderr).into(),
+            ends_with_starter: true,
             ..Launch::new(&self.program, grants.confinement(self.landlock))
         };
-        let launcher = self.launcher.clone();
-        // Whoever no longer waits for it lets go of the program as soon as it runs.
-        let start = move || sandbox::spawn(&launcher, launch).map(|started| Running(Arc::new(started.process)));
-        let running = on_a_thread(start).await.map_err(QemuImgError::Start)?;
+        let (running, exit) = start(self.launcher.clone(), launch);
+        let running = running.await.map_err(|_| failed(io::ErrorKind::Interrupted.into()))?.map_err(QemuImgError::Start)?;
         let (mut printed, mut said) = (Vec::new(), Vec::new());
         let mut watch = |new: &[u8]| {
             if let Some(fraction) = fraction(new) {
@@ -90,7 +91,8 @@ impl QemuImg {
         let mut ignore = |_: &[u8]| ();
         let (first, second) = tokio::join!(drain(output.into(), &mut printed, &mut watch), drain(errors.into(), &mut said, &mut ignore));
         first.and(second).map_err(failed)?;
-        let exit = running.ended().await.map_err(failed)?;
+        let exit = exit.await.map_err(|error| failed(error.into()))?.map_err(failed)?;
+        drop(running);
         let code = if let Some(Exit::Code(code)) = exit { Some(code) } else { None };
         Ok(Answer { code, output: printed, said: grants.readable(&tidy(&said)) })
     }
@@ -99,11 +101,26 @@ impl QemuImg {
 /// A program that ends when nobody waits for it any more.
 struct Running(Arc<Process>);
 
-impl Running {
-    async fn ended(&self) -> io::Result<Option<Exit>> {
-        let process = self.0.clone();
-        on_a_thread(move || process.wait(None)).await
-    }
+type Start = oneshot::Receiver<Result<Running, LaunchError>>;
+type End = JoinHandle<io::Result<Option<Exit>>>;
+
+/// Starts it on a thread that stays with it: where this process is killed, so is the program, which would go on writing what nobody waits
+/// for; and the kernel goes by the thread that started it.
+fn start(launcher: PathBuf, launch: Launch) -> (Start, End) {
+    let (sender, receiver) = oneshot::channel();
+    let end = tokio::task::spawn_blocking(move || match sandbox::spawn(&launcher, launch) {
+        Ok(started) => {
+            let process = Arc::new(started.process);
+            // Whoever no longer waits for it lets go of the program as soon as it runs.
+            drop(sender.send(Ok(Running(Arc::clone(&process)))));
+            process.wait(None)
+        }
+        Err(error) => {
+            drop(sender.send(Err(error)));
+            Ok(None)
+        }
+    });
+    (receiver, end)
 }
 
 /// Does what blocks.
