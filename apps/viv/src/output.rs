@@ -4,7 +4,7 @@
 //! ends the command quietly.
 
 use crate::error::{Failure, Kind, Result};
-use comfy_table::{Attribute, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use machine::{ErrorKind, State};
 use serde::Serialize;
@@ -18,6 +18,8 @@ pub use comfy_table::Color;
 const GAP: u16 = 2;
 /// A column of prose that is narrower than this cannot be read.
 const NARROWEST: usize = 24;
+/// A longer word is broken by the terminal wherever it stands. One of this length is a UUID.
+const LONGEST_WORD: usize = 36;
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +72,22 @@ impl Output {
         self.answer(value, |output| if output.quiet { Ok(()) } else { output.line(sentence) })
     }
 
-    /// Prints rows in columns, with a header. In a narrow terminal the last column is wrapped, where that is prose.
+    /// Prints rows in columns, with a header. Where the terminal has not enough of them, the last column is wrapped; where that does not help,
+    /// each row becomes a paragraph, with a line for each of its cells.
     pub fn table(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> Result {
-        let header = header.iter().map(|name| Cell::new(name).attribute(Attribute::Bold)).collect();
-        self.columns(std::iter::once(header).chain(rows).collect())
+        let header: Vec<Cell> = header.iter().map(|name| Cell::new(name).attribute(Attribute::Bold)).collect();
+        let rows: Vec<Vec<Cell>> = std::iter::once(header.clone()).chain(rows).collect();
+        let width = match Layout::of(&rows, terminal_width()) {
+            Layout::Columns { room } => return self.columns(rows, room),
+            Layout::Lines { width } => width,
+        };
+        for (index, row) in rows.into_iter().skip(1).enumerate() {
+            if index > 0 {
+                self.line("")?;
+            }
+            self.lines(header.iter().cloned().zip(row), width)?;
+        }
+        Ok(())
     }
 
     /// Prints facts: a name and a value a line. Facts without a value are left out.
@@ -83,31 +97,44 @@ impl Output {
             let name = if name.is_empty() { name } else { name + ":" };
             value.map(|value| vec![Cell::new(name).attribute(Attribute::Dim), value])
         };
-        self.columns(facts.into_iter().filter_map(row).collect())
+        let rows: Vec<Vec<Cell>> = facts.into_iter().filter_map(row).collect();
+        match Layout::of(&rows, terminal_width()) {
+            Layout::Columns { room } => self.columns(rows, room),
+            Layout::Lines { width } => {
+                let pairs = rows.into_iter().filter_map(|row| <[Cell; 2]>::try_from(row).ok());
+                self.lines(pairs.map(|[name, value]| (name, value)), width)
+            }
+        }
     }
 
-    fn columns(&self, rows: Vec<Vec<Cell>>) -> Result {
-        let arrangement = if last_column_wraps(&rows) { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+    /// Prints names and values, a line each. What is longer than a line goes on in the next, indented.
+    fn lines(&self, facts: impl IntoIterator<Item = (Cell, Cell)>, width: usize) -> Result {
+        for (name, value) in facts.into_iter().filter(|(_, value)| !value.text.is_empty()) {
+            let name = if name.text.is_empty() || name.text.ends_with(':') { name.text } else { name.text + ":" };
+            self.line(wrapped(&format!("{name} {}", value.text), width, "  "))?;
+        }
+        Ok(())
+    }
+
+    fn columns(&self, rows: Vec<Vec<Cell>>, room: Option<usize>) -> Result {
+        let last = rows.iter().map(Vec::len).max().unwrap_or(0).saturating_sub(1);
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_content_arrangement(arrangement);
-        if let Some(width) = terminal_width() {
-            table.set_width(width);
-        }
+        table.set_content_arrangement(ContentArrangement::Disabled);
         if self.color {
             table.enforce_styling();
         } else {
             table.force_no_tty();
         }
         for row in rows {
-            table.add_row(row.into_iter().map(|cell| self.dress(cell)));
+            let wrap = |(index, cell): (usize, Cell)| match room.filter(|_| index == last) {
+                Some(room) => Cell { text: wrapped(&cell.text, room, ""), ..cell },
+                None => cell,
+            };
+            table.add_row(row.into_iter().enumerate().map(wrap).map(|cell| self.dress(cell)));
         }
-        let count = table.column_count();
-        for (index, column) in table.column_iter_mut().enumerate() {
+        for column in table.column_iter_mut() {
             column.set_padding((0, GAP));
-            if index + 1 < count {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
         }
         self.bytes(format!("{}\n", table.trim_fmt()).as_bytes())
     }
@@ -250,21 +277,65 @@ fn unprintable(error: &io::Error) -> Failure {
     }
 }
 
-/// Whether wrapping the last column makes a table fit the terminal without breaking a word. A path or UUID in two pieces could not be copied;
-/// better that the terminal breaks the line.
-fn last_column_wraps(rows: &[Vec<Cell>]) -> bool {
-    let Some(width) = terminal_width().map(usize::from) else { return false };
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widest = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max().unwrap_or(0);
-    let before: usize = (0..columns.saturating_sub(1)).map(|column| widest(column) + usize::from(GAP)).sum();
-    let last = rows.iter().filter_map(|row| row.get(columns.saturating_sub(1)));
-    let longest_word = last.flat_map(|cell| cell.text.split_whitespace()).map(|word| word.chars().count()).max().unwrap_or(0);
-    before + longest_word.max(NARROWEST) + usize::from(GAP) <= width
+/// How rows are arranged.
+#[derive(Debug, PartialEq, Eq)]
+enum Layout {
+    /// Side by side; the last column is wrapped to `room` characters, where it has to be.
+    Columns { room: Option<usize> },
+    /// One below the other: there are too few columns for them.
+    Lines { width: usize },
+}
+
+impl Layout {
+    fn of(rows: &[Vec<Cell>], width: Option<usize>) -> Self {
+        let Some(width) = width else { return Self::Columns { room: None } };
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let last = columns.saturating_sub(1);
+        let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.text.as_str());
+        let longest = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count()).max().unwrap_or(0);
+        let before: usize = (0..last).map(|column| longest(&mut cells(column)) + usize::from(GAP)).sum();
+        if before + longest(&mut cells(last).flat_map(str::lines)) <= width {
+            return Self::Columns { room: None };
+        }
+        let word = longest(&mut cells(last).flat_map(str::split_whitespace));
+        match width.checked_sub(before).filter(|room| *room >= word.clamp(NARROWEST, LONGEST_WORD)) {
+            Some(room) => Self::Columns { room: Some(room) },
+            None => Self::Lines { width },
+        }
+    }
+}
+
+/// The text with line breaks between words, so that lines have `width` characters at most; `indent` begins all but the first. A word is never
+/// broken: a path or UUID in two pieces could not be copied. Better that the terminal breaks the line.
+fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut wrapped = String::new();
+    for (index, line) in text.lines().enumerate() {
+        if index > 0 {
+            wrapped.push('\n');
+            wrapped.push_str(indent);
+        }
+        let mut used = if index > 0 { indent.len() } else { 0 };
+        let begin = used;
+        for word in line.split(' ') {
+            let length = word.chars().count();
+            if used > begin && used + 1 + length > width {
+                wrapped.push('\n');
+                wrapped.push_str(indent);
+                used = indent.len();
+            } else if used > begin {
+                wrapped.push(' ');
+                used += 1;
+            }
+            wrapped.push_str(word);
+            used += length;
+        }
+    }
+    wrapped
 }
 
 /// The width of the terminal on standard output.
-fn terminal_width() -> Option<u16> {
-    rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
+fn terminal_width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col.into()).filter(|columns| *columns > 0)
 }
 
 /// A number of bytes in the largest unit that keeps it readable: `64 GiB`, `1.5 MiB`.
@@ -335,6 +406,28 @@ mod tests {
     #[test]
     fn what_would_command_a_terminal_is_left_out() {
         assert_eq!(printable("a\x1b]0;title\x07b\tc\n"), "a\u{fffd}]0;title\u{fffd}b\tc\n");
+    }
+
+    #[test]
+    fn rows_that_are_too_wide_are_wrapped_or_stacked() {
+        let rows = |last: &str| vec![vec![Cell::new("NAME"), Cell::new("NOTES")], vec![Cell::new("Debian"), Cell::new(last)]];
+        let prose = rows("a machine for trying what nobody has tried before");
+        assert_eq!(Layout::of(&prose, None), Layout::Columns { room: None });
+        assert_eq!(Layout::of(&prose, Some(80)), Layout::Columns { room: None });
+        assert_eq!(Layout::of(&prose, Some(40)), Layout::Columns { room: Some(32) });
+        assert_eq!(Layout::of(&prose, Some(30)), Layout::Lines { width: 30 });
+        // A UUID stays whole where it can.
+        let uuid = rows("8ca234b5-1d6f-4a4e-9e38-6a4b9c0d1e2f");
+        assert_eq!(Layout::of(&uuid, Some(44)), Layout::Columns { room: None });
+        assert_eq!(Layout::of(&uuid, Some(40)), Layout::Lines { width: 40 });
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped("name: a b c", 8, "  "), "name: a\n  b c");
+        assert_eq!(wrapped("path: /a/very/long/one and", 10, "  "), "path:\n  /a/very/long/one\n  and");
+        assert_eq!(wrapped("one\ntwo three", 6, " "), "one\n two\n three");
+        assert_eq!(wrapped("", 6, " "), "");
     }
 
     #[test]

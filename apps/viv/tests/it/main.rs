@@ -7,4 +7,5 @@ mod home;
 mod inspect;
 mod lifecycle;
 mod machines;
+mod narrow;
 mod share;
