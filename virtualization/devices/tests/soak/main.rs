@@ -14,7 +14,7 @@ mod writer;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::virtio::{Disk, DiskMode};
 use record::Record;
@@ -82,7 +82,7 @@ fn a_killed_writer_loses_nothing_that_it_flushed() {
     if let Ok(told) = std::env::var(WRITER) {
         return write(&told);
     }
-    let kills = number("VIVARIUM_SOAK_KILLS").unwrap_or(40) as u32;
+    let kills = number("VIVARIUM_SOAK_KILLS").unwrap_or(24) as u32;
     let seed = number("VIVARIUM_SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003);
     println!("{kills} kills; VIVARIUM_SOAK_SEED={seed} repeats them");
     let folder = tempfile::tempdir().unwrap();
@@ -101,10 +101,13 @@ fn a_killed_writer_loses_nothing_that_it_flushed() {
             }
         }
         let log = folder.path().join("record");
-        let told = format!("{} {} {} {kill}", path.display(), log.display(), random.next());
+        let _ = std::fs::remove_file(&log);
+        let told = format!("{} {} {} {kill} {:?}", path.display(), log.display(), random.next(), kind.mode);
         let mut child = start(&told);
-        // When it happens is what is tried.
-        std::thread::sleep(Duration::from_micros(10_000 + random.below(90_000)));
+        let lines = if random.below(8) == 0 { 0 } else { random.below(800) };
+        wait(&log, lines, &mut child);
+        // When exactly it happens is what is tried.
+        std::thread::sleep(Duration::from_micros(random.below(5000)));
         child.kill().unwrap();
         let ended = child.wait_with_output().unwrap();
         assert!(ended.status.code().is_none(), "the writer ended by itself: {}", String::from_utf8_lossy(&ended.stderr));
@@ -129,14 +132,23 @@ fn start(told: &str) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// Waits until the writer's record has so many lines, or it has ended.
+fn wait(log: &Path, lines: u64, writer: &mut Child) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while record::lines(log) < lines && writer.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "a writer is stuck: {} of {lines} lines", record::lines(log));
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
 /// What the writer does, until it is killed.
 fn write(told: &str) {
     let words: Vec<&str> = told.split(' ').collect();
-    let [path, log, seed, kill, rounds @ ..] = &words[..] else { panic!("a writer was told {told:?}") };
-    assert!(rounds.is_empty());
+    let [path, log, seed, kill, mode] = &words[..] else { panic!("a writer was told {told:?}") };
     let (seed, kill) = (seed.parse().unwrap(), kill.parse::<u32>().unwrap());
     let is_qcow2 = std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"QFI\xfb"));
-    let mode = if seed % 2 == 0 { DiskMode::Automatic } else { DiskMode::Threads };
+    let modes = [DiskMode::Automatic, DiskMode::Threads];
+    let mode = modes.into_iter().find(|known| format!("{known:?}") == *mode).unwrap();
     let disk = Kind { is_qcow2, cluster: "", mode }.open(Path::new(path));
     Writer::new(disk, Record::create(Path::new(log), kill), seed).run();
 }

@@ -32,6 +32,11 @@ pub enum Line {
 
 const WORDS: usize = 4;
 
+/// How many lines are in a record.
+pub fn lines(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len() / (WORDS as u64 * 8))
+}
+
 /// The lines of one writer.
 pub struct Record {
     file: Option<File>,
