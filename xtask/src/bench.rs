@@ -50,8 +50,10 @@ enum Subject {
     Supervisor,
 }
 
-/// The machine that the measurements start.
+/// The machine that the measurements start: what `viv create` makes of a kernel.
 const NAME: &str = "Bench";
+/// One with the hardware that QEMU gives a machine when it is told nothing.
+const PLAIN: &str = "Plain";
 
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
@@ -61,17 +63,18 @@ pub fn run(options: &Options) -> Result<()> {
     let viv = Viv::new(&build, folder.join("library"))?;
     viv.clear(NAME)?;
     let entry = assemble()?;
-    create(&viv, &entry)?;
+    create(&viv, NAME, &entry)?;
 
     let chosen = |subject| options.only.is_empty() || options.only.contains(&subject);
     println!();
     if chosen(Subject::Start) || chosen(Subject::Guest) {
-        let bare = command_line(&viv)?;
+        let bare = command_line(&viv, NAME)?;
         if chosen(Subject::Start) {
             start::measure(&viv, &bare, &folder, options.rounds)?;
         }
         if chosen(Subject::Guest) {
-            guest::measure(&bare, &entry, &folder, options.boots)?;
+            create_plain(&viv, &entry)?;
+            guest::measure(&bare, &command_line(&viv, PLAIN)?, &entry, &folder, options.boots)?;
         }
     }
     if chosen(Subject::Supervisor) {
@@ -96,17 +99,34 @@ fn assemble() -> Result<Entry> {
 }
 
 /// A machine that starts the test guest.
-fn create(viv: &Viv, entry: &Entry) -> Result<()> {
-    let mut create = viv.command(["create", NAME, "--arch", &entry.architecture, "--memory", "512MiB", "--no-disk", "--network", "none"]);
+fn create(viv: &Viv, name: &str, entry: &Entry) -> Result<()> {
+    let mut create = viv.command(["create", name, "--arch", &entry.architecture, "--memory", "512MiB", "--no-disk", "--network", "none"]);
     create.arg("--kernel").arg(&entry.kernel).arg("--initrd").arg(&entry.initrd);
     process::quiet(create.arg("--append").arg(format!("{} quiet", entry.append)))
 }
 
-/// The command line of the machine. The first start finds out what the installed QEMU can do; later ones know.
-fn command_line(viv: &Viv) -> Result<Bare> {
-    process::quiet(&mut viv.command(["start", NAME, "--wait"]))?;
-    let line = viv.json(["command", NAME])?;
-    process::quiet(&mut viv.command(["stop", NAME, "--kill"]))?;
+/// A machine with stock QEMU's hardware that starts the test guest.
+fn create_plain(viv: &Viv, entry: &Entry) -> Result<()> {
+    create(viv, PLAIN, entry)?;
+    let mut keys =
+        vec!["Input.UsbBusSupport=Disabled", "QEMU.RNGDevice=false", "QEMU.BalloonDevice=false", "Sharing.ClipboardSharing=false"];
+    if entry.architecture == "x86_64" {
+        keys.extend(["System.Target=pc", "QEMU.PS2Controller=true", "Display[0].Hardware=VGA"]);
+        process::quiet(&mut viv.command(["drive", "add", PLAIN, "--cd", "--interface", "ide"]))?;
+        process::quiet(&mut viv.command(["drive", "add", PLAIN, "--floppy"]))?;
+    } else {
+        process::quiet(&mut viv.command(["config", "unset", PLAIN, "Display[0]"]))?;
+    }
+    let pairs = keys.iter().filter_map(|key| key.split_once('=')).flat_map(|(key, value)| [key, value]);
+    process::quiet(viv.command(["config", "set", PLAIN]).args(pairs))?;
+    process::quiet(&mut viv.command(["config", "unset", PLAIN, "Sound[0]"]))
+}
+
+/// The command line of a machine. The first start finds out what the installed QEMU can do; later ones know.
+fn command_line(viv: &Viv, name: &str) -> Result<Bare> {
+    process::quiet(&mut viv.command(["start", name, "--wait"]))?;
+    let line = viv.json(["command", name])?;
+    process::quiet(&mut viv.command(["stop", name, "--kill"]))?;
     Bare::new(&line)
 }
 
