@@ -1,6 +1,5 @@
 //! Reading and changing a configuration.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bundle::{Bundle, Configuration, Loaded, OpenError, Problem, SaveError, bundle_file_name};
@@ -165,9 +164,7 @@ pub(crate) fn open_at(path: &Path, name: &str) -> Result<Bundle> {
         OpenError::NotABundle(_) => Error::new(ErrorKind::NotFound, error.to_string()),
         OpenError::NoConfiguration(_) => Error::new(ErrorKind::Invalid, error.to_string()),
         OpenError::Unreadable(_) | OpenError::Io { .. } => {
-            let denied = fs::read_dir(path).is_err();
-            let error = Error::new(ErrorKind::Io, format!("Cannot read \"{name}\": {}", path.display())).with_source(error);
-            if denied { error.with_hint("Check that the folder can be read") } else { error }
+            Error::new(ErrorKind::Io, format!("Cannot read \"{name}\": {}", path.display())).with_source(error)
         }
     })
 }

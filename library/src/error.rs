@@ -82,7 +82,11 @@ impl Error {
     /// What the layer below said.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        let source = source.into();
+        if self.hint.is_none() {
+            self.hint = machine::usual_hint(&*source).map(str::to_owned);
+        }
+        self.source = Some(source);
         self
     }
 

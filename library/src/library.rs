@@ -65,8 +65,10 @@ impl Library {
     pub fn machine_at(&self, path: &Path) -> Result<Machine> {
         let machine = scan::one(&self.places, &self.bundle_path(path));
         match &machine.condition {
-            Condition::Unavailable(why) => Err(Error::new(ErrorKind::NotFound, format!("Cannot open {}: {why}", path.display()))
-                .with_hint("A bundle is a folder whose name ends in .utm")),
+            Condition::Unavailable { missing: true, why } => {
+                Err(Error::new(ErrorKind::NotFound, format!("Cannot open {}: {why}", path.display()))
+                    .with_hint("A bundle is a folder whose name ends in .utm"))
+            }
             _ => Ok(machine),
         }
     }

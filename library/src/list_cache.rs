@@ -82,7 +82,7 @@ impl Entry {
                 problems: summary.problems.iter().map(StoredProblem::from).collect(),
             }),
             Condition::Broken(problems) => What::Broken(problems.iter().map(StoredProblem::from).collect()),
-            Condition::Unavailable(_) => return None,
+            Condition::Unavailable { .. } => return None,
         };
         Some(Self { stamp, id: id.to_owned(), name: name.to_owned(), uuid, what })
     }

@@ -36,8 +36,13 @@ pub enum Condition {
     Usable(Summary),
     /// Its configuration was refused: everything that was found.
     Broken(Vec<Problem>),
-    /// The bundle is not there or may not be read: why. An external disk that comes back brings the machine back.
-    Unavailable(String),
+    /// The bundle is not there or may not be read. An external disk that comes back brings the machine back.
+    Unavailable {
+        /// Whether it is not there.
+        missing: bool,
+        /// What stands in the way.
+        why: String,
+    },
 }
 
 /// What a list shows of a machine.
@@ -88,7 +93,7 @@ impl Machine {
     pub fn summary(&self) -> Option<&Summary> {
         match &self.condition {
             Condition::Usable(summary) => Some(summary),
-            Condition::Broken(_) | Condition::Unavailable(_) => None,
+            Condition::Broken(_) | Condition::Unavailable { .. } => None,
         }
     }
 
@@ -97,14 +102,15 @@ impl Machine {
         match &self.condition {
             Condition::Usable(summary) => &summary.problems,
             Condition::Broken(problems) => problems,
-            Condition::Unavailable(_) => &[],
+            Condition::Unavailable { .. } => &[],
         }
     }
 
     /// Fails with what is wrong where it cannot be used.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a broken one, [`ErrorKind::NotFound`] for one that is not there.
+    /// [`ErrorKind::Invalid`] for a broken one, [`ErrorKind::NotFound`] for one that is not there, [`ErrorKind::Io`] for one that may not be
+    /// read.
     pub fn usable(&self) -> Result<&Summary> {
         match &self.condition {
             Condition::Usable(summary) => Ok(summary),
@@ -113,13 +119,15 @@ impl Machine {
                     .with_problems(problems.clone())
                     .with_hint(format!("Correct {}", self.path.join("config.plist").display())))
             }
-            Condition::Unavailable(why) => {
-                Err(Error::new(ErrorKind::NotFound, format!("\"{}\" is not available: {why}: {}", self.name, self.path.display()))
-                    .with_hint(if self.registered {
-                        "Connect the disk that it is on; if it is gone for good, unregister it"
-                    } else {
-                        "Check that the folder can be read"
-                    }))
+            Condition::Unavailable { missing, why } => {
+                let kind = if *missing { ErrorKind::NotFound } else { ErrorKind::Io };
+                let error = Error::new(kind, format!("\"{}\" is not available: {why}: {}", self.name, self.path.display()));
+                Err(match (missing, self.registered) {
+                    (true, true) => error.with_hint("Connect the disk that it is on; if it is gone for good, unregister it"),
+                    (true, false) => error,
+                    (false, _) => error
+                        .with_hint("Check who may read the folder and what is in it: `ls -l` shows that, `chmod` and `chown` change it"),
+                })
             }
         }
     }

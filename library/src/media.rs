@@ -22,6 +22,8 @@ impl Library {
             let kind = if path.exists() { ErrorKind::Invalid } else { ErrorKind::NotFound };
             return Err(Error::new(kind, wrong));
         }
+        rustix::fs::access(&path, rustix::fs::Access::READ_OK)
+            .map_err(|errno| Error::io(format!("Cannot read {}", path.display()), errno.into()))?;
         let read_only = read_only || drive.read_only;
         if let Some(client) = self.client(machine).await? {
             // Its supervisor remembers what is in it.

@@ -123,17 +123,17 @@ fn look(candidate: &Candidate, cache: &ListCache, users: &Users) -> Looked {
         activity,
         duplicate_of: None,
     };
-    let unavailable = |error: &io::Error| {
-        let why = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "its bundle is not there".to_owned(),
-            _ => error.to_string(),
-        };
-        machine("", fallback(), known.and_then(|entry| entry.uuid), Condition::Unavailable(why), Activity::Stopped)
+    let unavailable = |missing: bool, why: String| {
+        machine("", fallback(), known.and_then(|entry| entry.uuid), Condition::Unavailable { missing, why }, Activity::Stopped)
+    };
+    let no_folder = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => unavailable(true, "its bundle is not there".to_owned()),
+        _ => unavailable(false, error.to_string()),
     };
     let folder = match fs::metadata(path) {
         Ok(folder) if folder.is_dir() => folder,
-        Ok(_) => return Looked { machine: unavailable(&io::ErrorKind::NotADirectory.into()), entry: None, fresh: false },
-        Err(error) => return Looked { machine: unavailable(&error), entry: None, fresh: false },
+        Ok(_) => return Looked { machine: no_folder(&io::ErrorKind::NotADirectory.into()), entry: None, fresh: false },
+        Err(error) => return Looked { machine: no_folder(&error), entry: None, fresh: false },
     };
     // A configuration behind a link may change without the link changing; such a bundle is read each time.
     let configuration = fs::symlink_metadata(path.join(CONFIGURATION_FILE)).ok().filter(fs::Metadata::is_file);
@@ -148,7 +148,7 @@ fn look(candidate: &Candidate, cache: &ListCache, users: &Users) -> Looked {
     }
     let id = match bundle_id(path) {
         Ok(id) => id,
-        Err(error) => return Looked { machine: unavailable(&error), entry: None, fresh: false },
+        Err(error) => return Looked { machine: no_folder(&error), entry: None, fresh: false },
     };
     let (name, uuid, condition) = match Bundle::open(path) {
         Ok(bundle) => {
@@ -157,7 +157,10 @@ fn look(candidate: &Candidate, cache: &ListCache, users: &Users) -> Looked {
         }
         Err(error) => match refused(error) {
             Ok(problems) => (fallback(), known.and_then(|entry| entry.uuid), Condition::Broken(problems)),
-            Err(error) => return Looked { machine: unavailable(&error), entry: None, fresh: false },
+            Err(error) => {
+                let machine = unavailable(false, format!("{CONFIGURATION_FILE} cannot be read: {error}"));
+                return Looked { machine, entry: None, fresh: false };
+            }
         },
     };
     let entry = stamp.and_then(|stamp| Entry::new(stamp, &id, &name, uuid, &condition));

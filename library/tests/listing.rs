@@ -71,7 +71,7 @@ fn a_bundle_that_went_away_stays_listed_and_comes_back() {
     fs::rename(&disk, home.folder.path().join("gone")).unwrap();
     let listed = home.library.machines().remove(0);
     assert_eq!((listed.name.as_str(), listed.uuid, listed.path.as_path()), ("Travelling", made.machine.uuid, moved.path.as_path()));
-    assert!(matches!(listed.condition, Condition::Unavailable(_)));
+    assert!(matches!(listed.condition, Condition::Unavailable { .. }));
     assert_eq!(listed.usable().unwrap_err().kind(), ErrorKind::NotFound);
     fs::rename(home.folder.path().join("gone"), &disk).unwrap();
     assert_eq!(home.library.machines(), vec![moved.clone()]);
@@ -160,7 +160,7 @@ fn a_folder_that_cannot_be_read_is_unavailable() {
     fs::set_permissions(&made.machine.path, fs::Permissions::from_mode(0o000)).unwrap();
     let listed = home.library.machines().remove(0);
     fs::set_permissions(&made.machine.path, fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(matches!(listed.condition, Condition::Unavailable(_)), "{listed:?}");
+    assert!(matches!(listed.condition, Condition::Unavailable { .. }), "{listed:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::lifecycle::WrongState;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 use utoipa::ToSchema;
 
 /// The result of an operation on a machine.
@@ -57,7 +58,11 @@ impl Error {
     /// What the layer below said.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        let source = source.into();
+        if self.hint.is_none() {
+            self.hint = usual_hint(&*source).map(str::to_owned);
+        }
+        self.source = Some(source);
         self
     }
 
@@ -104,6 +109,13 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// What to do about an error where whoever meets it knows nothing better: the kernel said at the bottom of it that something may not be done.
+pub fn usual_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source()).filter_map(|error| error.downcast_ref::<io::Error>());
+    let denied = causes.any(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    denied.then_some("Check who may read and write it, and enter the folders above it: `ls -ld` shows that, `chmod` and `chown` change it")
+}
+
 impl From<WrongState> for Error {
     fn from(wrong: WrongState) -> Self {
         Self::new(ErrorKind::WrongState, wrong.to_string())
@@ -117,11 +129,19 @@ mod tests {
     #[test]
     fn each_layer_is_heard_once() {
         let error = |message: &str| Error::new(ErrorKind::File, message);
-        let refused = || std::io::Error::other("refused");
+        let refused = || io::Error::other("refused");
         assert_eq!(
             error("Cannot start").with_source(error("cannot open a").with_source(refused())).chain(),
             "Cannot start: cannot open a: refused"
         );
         assert_eq!(error("Cannot open a: refused").with_source(refused()).chain(), "Cannot open a: refused");
+    }
+
+    #[test]
+    fn only_what_may_not_be_done_has_a_usual_hint() {
+        let error = |kind: io::ErrorKind| Error::new(ErrorKind::File, "Cannot start").with_source(io::Error::from(kind));
+        assert!(error(io::ErrorKind::PermissionDenied).hint().is_some_and(|hint| hint.contains("chmod")));
+        assert_eq!(error(io::ErrorKind::NotFound).hint(), None);
+        assert_eq!(error(io::ErrorKind::PermissionDenied).with_hint("Ask").hint(), Some("Ask"));
     }
 }

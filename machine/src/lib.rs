@@ -27,7 +27,7 @@ pub use contract::{
     Accelerator, Backend, BackendKind, Capabilities, CommandLine, HandedFile, Identity, Sandbox, StartOptions, StopMethod, VirtualMachine,
 };
 pub use device::{Console, ConsoleStream, Display, Drive, DriveKind, Medium, PseudoTerminal, Screenshot};
-pub use error::{Error, ErrorKind, Result, chain};
+pub use error::{Error, ErrorKind, Result, chain, usual_hint};
 pub use event::{EndReason, Ending, Event, EventSender, EventStream, IoDirection};
 pub use offer::{BootNeed, Catalog, Named, Offer, UefiOffer};
 pub use state::State;

@@ -49,7 +49,7 @@ impl<'a> Listed<'a> {
         let (word, reason) = match &machine.condition {
             Condition::Usable(_) => (state.map_or(machine.activity.as_str(), State::as_str), None),
             Condition::Broken(_) => (state.map_or("broken", State::as_str), None),
-            Condition::Unavailable(why) => ("unavailable", Some(why.as_str())),
+            Condition::Unavailable { why, .. } => ("unavailable", Some(why.as_str())),
         };
         Self {
             name: &machine.name,

@@ -140,6 +140,9 @@ impl Failure {
     #[must_use]
     pub fn with_source(mut self, source: &(dyn std::error::Error + 'static)) -> Self {
         self.details = Some(machine::chain(source));
+        if self.hint.is_none() {
+            self.hint = machine::usual_hint(source).map(str::to_owned);
+        }
         self
     }
 

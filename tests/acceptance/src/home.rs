@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ use crate::guests::Firmware;
 /// A person's folders. With it goes every process that knows of them.
 pub struct Home {
     folder: TempDir,
+    /// Programs of its own and whose it is, where it is not the tester's.
+    other: Option<(PathBuf, u32)>,
     variables: Vec<(String, String)>,
     removed: Vec<String>,
 }
@@ -53,6 +56,12 @@ impl Ran {
     }
 }
 
+/// What is installed together.
+const PROGRAMS: [&str; 3] = ["viv", "vivarium-supervisor", "vivarium-launch"];
+
+/// The user and the group that own nothing.
+const NOBODY: u32 = 65534;
+
 /// The folder of the built programs: `VIVARIUM_BIN`, or where this test was built.
 ///
 /// # Panics
@@ -65,7 +74,7 @@ pub fn programs() -> PathBuf {
             own.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_path_buf()
         }
     };
-    for name in ["viv", "vivarium-supervisor", "vivarium-launch"] {
+    for name in PROGRAMS {
         assert!(folder.join(name).is_file(), "{name} is not built: run `cargo build --workspace --bins`; looked in {}", folder.display());
     }
     folder
@@ -85,10 +94,34 @@ impl Home {
     pub fn new() -> Self {
         // Short, because the paths of sockets must be.
         let folder = tempfile::Builder::new().prefix("viv-acceptance-").tempdir_in("/tmp").unwrap();
-        let home = Self { folder, variables: Vec::new(), removed: Vec::new() };
+        let home = Self { folder, other: None, variables: Vec::new(), removed: Vec::new() };
         fs::create_dir(home.path().join("run")).unwrap();
         fs::set_permissions(home.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
         home
+    }
+
+    /// Folders of an ordinary user: the tester, or where that is root, who may do everything, `nobody`.
+    ///
+    /// # Panics
+    /// Where they cannot be made.
+    pub fn of_an_ordinary_user() -> Self {
+        let mut home = Self::new();
+        if !rustix::process::getuid().is_root() {
+            return home;
+        }
+        // The tester's own may be where nobody else can go.
+        let own = home.path().join("bin");
+        fs::create_dir(&own).unwrap();
+        for name in PROGRAMS {
+            fs::copy(programs().join(name), own.join(name)).unwrap();
+            fs::set_permissions(own.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for folder in [home.path(), &home.path().join("run")] {
+            std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let cache = home.path().join("cache");
+        home.other = Some((own, NOBODY));
+        home.with("XDG_CACHE_HOME", cache)
     }
 
     /// Takes a variable away from every later run of `viv`.
@@ -160,7 +193,10 @@ impl Home {
     /// `viv`, ready to run, without anything of the tester's environment but the path.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let programs = programs();
-        let mut command = Command::new(programs.join("viv"));
+        let mut command = Command::new(self.other.as_ref().map_or(&programs, |(own, _)| own).join("viv"));
+        if let Some((_, user)) = self.other {
+            command.uid(user).gid(user);
+        }
         command
             .args(arguments)
             .env_clear()

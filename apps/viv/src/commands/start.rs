@@ -89,7 +89,8 @@ async fn accept(context: &Context, machine: &Machine, options: StartOptions, spi
     }
 }
 
-/// Says why a machine that asks for a hypervisor runs without one, which makes it slow, and that arguments of its bundle wait to be confirmed.
+/// Says why a machine that asks for a hypervisor runs without one, which makes it slow, that arguments of its bundle wait to be confirmed, and
+/// that a drive is empty whose medium cannot be read.
 async fn warn(context: &Context, machine: &Machine) {
     // That it runs is known; what cannot be asked now is in `viv status` later.
     let Ok(status) = context.library.status(machine).await else { return };
@@ -98,7 +99,7 @@ async fn warn(context: &Context, machine: &Machine) {
     {
         context.output.warning(accelerator.why);
     }
-    for warning in status.warnings.iter().filter(|warning| warning.contains("`viv config trust`")) {
+    for warning in status.warnings.iter().filter(|warning| warning.contains("`viv config trust`") || warning.contains(" is empty: ")) {
         context.output.warning(warning);
     }
 }

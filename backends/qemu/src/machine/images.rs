@@ -56,9 +56,9 @@ pub fn resolve(setup: &Setup, record: bool, disposable: bool) -> Result<Resolved
                 resolved.images.insert(drive.identifier.clone(), image);
             }
             Some(name) if drive.image_type != ImageType::None => {
-                let opened = resolved.files.open(name).map_err(|error| unusable(drive, name).with_source(error))?;
+                let opened = resolved.files.open(name).map_err(|error| unusable(drive, name, error))?;
                 if !opened {
-                    return Err(unusable(drive, name).with_source(io::Error::from(io::ErrorKind::NotFound)));
+                    return Err(unusable(drive, name, io::Error::from(io::ErrorKind::NotFound)));
                 }
             }
             None if is_medium => {
@@ -85,9 +85,11 @@ pub fn resolve(setup: &Setup, record: bool, disposable: bool) -> Result<Resolved
     Ok(resolved)
 }
 
-fn unusable(drive: &Drive, name: &FileName) -> Error {
-    Error::new(ErrorKind::File, format!("Cannot use the image {name} of drive {}", drive.identifier))
-        .with_hint("put the file back into the bundle's Data folder, or remove the drive")
+fn unusable(drive: &Drive, name: &FileName, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let message = format!("Cannot use the image {name} of drive {}", drive.identifier);
+    let error = Error::new(ErrorKind::File, message).with_source(why);
+    // It is there, where it says what to do already.
+    if error.hint().is_some() { error } else { error.with_hint("put the file back into the bundle's Data folder, or remove the drive") }
 }
 
 /// Files of the bundle that no drive names and the machine writes to: a link in their place would let it write to what the link leads to.
@@ -104,7 +106,7 @@ fn open_own_files(setup: &Setup, files: &mut Files) -> Result<()> {
 
 /// The image with what it is built on. Its format is the recorded one; that of an image without a record is looked at and recorded.
 fn own_chain(setup: &Setup, drive: &Drive, name: &FileName, formats: &mut Images, changed: &mut bool) -> Result<Chain> {
-    let path = bundle::data_path(&setup.bundle, name).map_err(|error| unusable(drive, name).with_source(error))?;
+    let path = bundle::data_path(&setup.bundle, name).map_err(|error| unusable(drive, name, error))?;
     let recorded =
         formats.format(name).map(str::parse::<Format>).transpose().map_err(|error| {
             Error::new(ErrorKind::File, format!("The recorded format of the image {name} is not known")).with_source(error)
