@@ -6,6 +6,7 @@
 mod debian;
 mod packages;
 mod system;
+pub mod target;
 mod tools;
 
 use std::io::{IsTerminal, Write};
@@ -41,7 +42,8 @@ pub fn run(options: Options) -> Result<()> {
 
     let plan = debian::plan(&system, &groups)?;
     let tools = tools::missing();
-    if plan.is_empty() && tools.is_empty() {
+    let lacks_macos = !target::is_there(target::MACOS);
+    if plan.is_empty() && tools.is_empty() && !lacks_macos {
         println!("Everything is installed.");
         hints();
         return Ok(());
@@ -50,6 +52,9 @@ pub fn run(options: Options) -> Result<()> {
     plan.describe();
     for tool in &tools {
         println!("  {} {} (cargo install), {}", tool.package, tool.version, tool.reason);
+    }
+    if lacks_macos {
+        println!("  the standard library for {} (rustup), to check what is for Macs", target::MACOS);
     }
     println!();
     if options.check {
@@ -60,9 +65,12 @@ pub fn run(options: Options) -> Result<()> {
     }
     plan.install()?;
     tools.iter().try_for_each(|tool| tool.install())?;
+    if lacks_macos {
+        target::install(target::MACOS)?;
+    }
 
     let left = debian::plan(&system, &groups)?;
-    if !left.is_empty() || !tools::missing().is_empty() {
+    if !left.is_empty() || !tools::missing().is_empty() || !target::is_there(target::MACOS) {
         left.describe();
         bail!("Something is still missing after the installation");
     }
@@ -95,6 +103,10 @@ fn elsewhere(system: &System, groups: &[&Group]) -> Result<()> {
     for tool in tools::missing() {
         missing = true;
         println!("  {} {}, {}: {}", tool.package, tool.version, tool.reason, tool.command_line());
+    }
+    if !target::is_there(target::MACOS) {
+        missing = true;
+        println!("  the standard library for {}, to check what is for Macs: {}", target::MACOS, target::command_line(target::MACOS));
     }
     if missing {
         bail!("Programs are missing; setup knows only Debian and Ubuntu, so install them with the package manager of {}", system.name);

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use virtualization::{
-    Access, DiskImage, EntropyDevice, Event, LinuxBootLoader, MIB, NatNetworkAttachment, NbdAttachment, SerialAttachment, SocketDevice,
-    StorageAttachment, Uart16550, VirtioBlockDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    Access, DiskImage, EntropyDevice, Event, GdbDebugStub, LinuxBootLoader, MIB, NatNetworkAttachment, NbdAttachment, SerialAttachment,
+    SocketDevice, StorageAttachment, Uart16550, VirtioBlockDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -52,6 +52,9 @@ struct Arguments {
     /// A source of random numbers
     #[arg(long)]
     rng: bool,
+    /// A Unix socket at which GDB can debug the guest: target remote PATH
+    #[arg(long)]
+    gdb: Option<PathBuf>,
     /// End when the guest reboots
     #[arg(long)]
     no_reboot: bool,
@@ -92,6 +95,7 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     if !arguments.sockets.is_empty() {
         configuration.socket_devices.push(SocketDevice::Virtio);
     }
+    configuration.debug_stub = arguments.gdb.as_ref().map(GdbDebugStub::unix);
     if arguments.rng {
         configuration.entropy_devices.push(EntropyDevice::Virtio);
     }

@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
 pub use devices::virtio::balloon::Statistics as MemoryStatistics;
-use devices::virtio::balloon::{BalloonTarget, PAGE_SIZE};
 
+#[cfg(target_os = "linux")]
 use crate::completion::Completion;
 use crate::configuration::{MIB, VirtualMachineConfiguration};
+use crate::engine::{Balloon, PAGE_SIZE};
+#[cfg(target_os = "linux")]
 use crate::error::{Error, ErrorKind};
 
 /// The memory balloon of a machine. Apple: `VZVirtioTraditionalMemoryBalloonDevice`.
 #[derive(Debug, Clone)]
 pub struct VirtioMemoryBalloonDevice {
-    target: Arc<BalloonTarget>,
+    target: Arc<Balloon>,
     memory_size: u64,
 }
 
 impl VirtioMemoryBalloonDevice {
-    pub(crate) fn new(target: Arc<BalloonTarget>, memory_size: u64) -> Self {
+    pub(crate) fn new(target: Arc<Balloon>, memory_size: u64) -> Self {
         Self { target, memory_size }
     }
 
@@ -35,15 +38,18 @@ impl VirtioMemoryBalloonDevice {
         self.target.set(u32::try_from((self.memory_size - left) / PAGE_SIZE).unwrap_or(u32::MAX));
     }
 
-    /// Bytes that are left to the guest, as it says itself. Not in Apple's model.
+    /// Bytes that are left to the guest, as it says itself. Not in Apple's model, and so not on a Mac.
+    #[cfg(target_os = "linux")]
     pub fn virtual_machine_memory_size(&self) -> u64 {
         self.memory_size.saturating_sub(u64::from(self.target.actual()) * PAGE_SIZE)
     }
 
-    /// Asks the guest what it does with its memory. It answers when its driver comes to it. Not in Apple's model.
+    /// Asks the guest what it does with its memory. It answers when its driver comes to it. Not in Apple's model, and so not on
+    /// a Mac.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidState`] where no guest runs that has a driver for this, [`ErrorKind::Cancelled`] where it ends before it answers.
+    #[cfg(target_os = "linux")]
     pub fn statistics(&self) -> Completion<MemoryStatistics> {
         let (completer, completion) = Completion::new();
         if self.target.ask_for_statistics(|statistics| completer.end(Ok(statistics))) {

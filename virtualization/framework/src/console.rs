@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::configuration::SerialAttachment;
 use crate::engine::Console;
+use crate::error::Result;
 
 /// A console of a machine. Apple: `VZVirtioConsoleDevice`.
 #[derive(Debug, Clone)]
@@ -23,8 +24,7 @@ impl ConsoleHandle {
 
     /// The port with this number, where the configuration has one.
     pub fn port(&self, number: u32) -> Option<ConsolePortHandle> {
-        let is_there = self.console.ports().iter().any(|port| port.number == number);
-        is_there.then(|| ConsolePortHandle { console: Arc::clone(&self.console), number })
+        self.console.has_port(number).then(|| ConsolePortHandle { console: Arc::clone(&self.console), number })
     }
 }
 
@@ -43,7 +43,7 @@ impl ConsolePortHandle {
 
     /// The name by which the guest finds it.
     pub fn name(&self) -> Option<&str> {
-        self.console.ports().iter().find(|port| port.number == self.number)?.name.as_deref()
+        self.console.name(self.number)
     }
 
     /// What it is attached to.
@@ -52,7 +52,10 @@ impl ConsolePortHandle {
     }
 
     /// Attaches it to something else, or to nothing. This is possible at any time; the guest does not notice. Apple: setting `attachment`.
-    pub fn set_attachment(&self, attachment: Option<SerialAttachment>) {
-        self.console.set_attachment(self.number, attachment);
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Host`] where there are no descriptors left; it is then attached as before.
+    pub fn set_attachment(&self, attachment: Option<SerialAttachment>) -> Result<()> {
+        self.console.set_attachment(self.number, attachment)
     }
 }

@@ -25,6 +25,10 @@ pub enum ErrorKind {
     Host,
     /// A network attachment failed.
     Network,
+    /// The machine's state could not be saved; the machine is as it was.
+    Save,
+    /// The machine could not be restored: the state is damaged, of another machine, or of another computer.
+    Restore,
     /// This engine does not have what was asked for.
     NotSupported,
     /// The machine ended before the operation did.

@@ -26,12 +26,19 @@
 //! - [`lifecycle`] is the table of states and operations. Nothing that is called at the wrong time panics; it is an [`Error`].
 //! - [`Event`] says what happens by itself: [`VirtualMachine::events`].
 //!
-//! On Linux machines run on KVM. What is not there yet is refused by [`VirtualMachine::new`], never left out.
+//! On Linux machines run on KVM, on a Mac on Apple's framework, with `macos` beside it for what only a Mac can do. The latter has been
+//! checked against the types of Apple's framework and has never been run. What an engine does not have is refused by
+//! [`VirtualMachine::new`], never left out.
 
 mod balloon;
 mod completion;
 mod configuration;
 mod console;
+mod directory_sharing;
+#[cfg(target_os = "linux")]
+mod engine;
+#[cfg(target_os = "macos")]
+#[path = "apple/mod.rs"]
 mod engine;
 mod error;
 mod event;
@@ -41,19 +48,25 @@ mod machine;
 mod network;
 mod socket;
 mod state;
+mod task;
 
-pub use balloon::{MemoryStatistics, VirtioMemoryBalloonDevice};
+#[cfg(target_os = "linux")]
+pub use balloon::MemoryStatistics;
+pub use balloon::VirtioMemoryBalloonDevice;
 pub use completion::Completion;
 pub use configuration::{
     Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, BootLoader, COMMAND_LINE_MAXIMUM, CONSOLE_PORTS_MAXIMUM, CachingMode,
     ConfigurationError, ConsoleDevice, DirectoryShare, DirectorySharingDevice, DiskImage, DiskImageFormat, EntropyDevice,
-    FileHandleNetworkAttachment, GIB, GenericPlatform, LinuxBootLoader, MIB, MTU_MINIMUM, MacAddress, MachineIdentifier,
+    FileHandleNetworkAttachment, GIB, GdbDebugStub, GenericPlatform, LinuxBootLoader, MIB, MTU_MINIMUM, MacAddress, MachineIdentifier,
     MemoryBalloonDevice, NatNetworkAttachment, NbdAttachment, NetworkAttachment, NetworkDevice, ParseMacAddressError, Platform, Problem,
     QUEUE_PAIRS_MAXIMUM, SECTOR_SIZE, SerialAttachment, SerialPort, SharedDirectory, SocketDevice, StorageAttachment, StorageDevice,
     SynchronizationMode, TAG_MAXIMUM, TapNetworkAttachment, Uart16550, VirtioBlockDevice, VirtioConsoleDevice, VirtioConsolePort,
     VirtioConsoleSerialPort, VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachineConfiguration,
 };
 pub use console::{ConsoleHandle, ConsolePortHandle};
+pub use directory_sharing::DirectorySharingHandle;
+#[cfg(target_os = "macos")]
+pub use engine::mac as macos;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventStream};
 pub use machine::{StartOptions, VirtualMachine};

@@ -1,18 +1,21 @@
 //! The machine object.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::Completion;
 use crate::configuration::VirtualMachineConfiguration;
 use crate::console::ConsoleHandle;
+use crate::directory_sharing::DirectorySharingHandle;
 use crate::engine::{self, Control};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::EventStream;
 use crate::lifecycle::Operation;
 use crate::network::NetworkHandle;
 use crate::socket::VirtioSocketDevice;
 use crate::state::State;
+use crate::task::Task;
 
 /// How a machine is to start. Apple: `VZVirtualMachineStartOptions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,24 +37,30 @@ impl VirtualMachine {
     /// A machine with this configuration, not yet running.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfiguration`] with every problem, [`ErrorKind::NotSupported`] for what this engine does not have, and
-    /// [`ErrorKind::Host`] where this computer cannot run machines.
+    /// [`crate::ErrorKind::InvalidConfiguration`] with every problem, [`crate::ErrorKind::NotSupported`] for what this engine does not have, and
+    /// [`crate::ErrorKind::Host`] where this computer cannot run machines.
     pub fn new(configuration: VirtualMachineConfiguration) -> Result<Self> {
         configuration.validate()?;
         engine::require_supported(&configuration)?;
-        Self::with_hypervisor(configuration, engine::hypervisor()?)
+        Ok(Self { control: Arc::new(Control::new(configuration)?) })
     }
 
+    #[cfg(all(test, target_os = "linux"))]
     pub(crate) fn with_hypervisor(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn hv::Hypervisor>) -> Result<Self> {
-        Ok(Self { control: Arc::new(Control::new(configuration, hypervisor)?) })
+        Ok(Self { control: Arc::new(Control::with_hypervisor(configuration, hypervisor)?) })
     }
 
     /// Whether this computer can run machines, and if not, why. Apple: `isSupported`.
     ///
     /// # Errors
-    /// [`ErrorKind::Host`] with what there is to do.
+    /// [`crate::ErrorKind::Host`] with what there is to do.
     pub fn is_supported() -> Result<()> {
-        engine::hypervisor().map(drop)
+        engine::require_host()
+    }
+
+    #[cfg(target_os = "macos")]
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// The state.
@@ -62,6 +71,11 @@ impl VirtualMachine {
     /// The machine's consoles, as they are in its configuration.
     pub fn console_devices(&self) -> Vec<ConsoleHandle> {
         self.control.console_devices()
+    }
+
+    /// The machine's shared directories, as they are in its configuration.
+    pub fn directory_sharing_devices(&self) -> Vec<DirectorySharingHandle> {
+        self.control.directory_sharing_devices()
     }
 
     /// The machine's memory balloons, as they are in its configuration.
@@ -120,32 +134,56 @@ impl VirtualMachine {
     /// Starts the guest in a particular way.
     ///
     /// # Errors
-    /// As [`Self::start`]; [`ErrorKind::NotSupported`] for an option that this engine does not have.
+    /// As [`Self::start`]; [`crate::ErrorKind::NotSupported`] for an option that this engine does not have.
     pub fn start_with(&self, options: &StartOptions) -> Completion<()> {
-        if options.start_up_from_macos_recovery {
-            return Completion::ended(Err(Error::new(ErrorKind::NotSupported, "Only a Mac can start macOS's recovery")));
+        match engine::require_start(options) {
+            Ok(()) => self.control.ask(Task::Start(options.clone())),
+            Err(error) => Completion::ended(Err(error)),
         }
-        self.control.ask(Operation::Start)
     }
 
     /// Asks the guest to power off, as its power button would. The completion says that the guest was asked; what it does is its own
     /// affair, and [`crate::Event::GuestStopped`] tells.
     pub fn request_stop(&self) -> Completion<()> {
-        self.control.ask(Operation::RequestStop)
+        self.control.ask(Task::RequestStop)
     }
 
     /// Ends the guest without asking it, as if its plug were pulled.
     pub fn stop(&self) -> Completion<()> {
-        self.control.ask(Operation::Stop)
+        self.control.ask(Task::Stop)
+    }
+
+    /// Saves the guest, which must be paused, to a file, in place of what has this path; it stays paused. Disks are not part of the state:
+    /// what the guest has written to them is on them, and if the guest goes on, or another one uses them, the state is of no use any
+    /// longer. The file holds the guest's memory, and so whatever is secret there; only its owner can read it. Apple:
+    /// `saveMachineStateTo`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Save`] where the file could not be written; there is then none, or the one that was there before.
+    /// [`crate::ErrorKind::NotSupported`] for what cannot be saved; on KVM nothing can be yet.
+    pub fn save_machine_state_to(&self, path: impl AsRef<Path>) -> Completion<()> {
+        self.control.ask(Task::Save(path.as_ref().to_owned()))
+    }
+
+    /// Brings a saved guest back, paused, in a machine that is stopped and has the same configuration, apart from where its disks and other
+    /// attachments are on the host. The guest's memory is read from the file as it is used, so the file must not be changed (it may be
+    /// removed, or saved over) as long as the machine runs; it can be restored any number of times. Connections that the guest had are
+    /// gone, and its clock is right. Apple: `restoreMachineStateFrom`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Restore`] with the reason: the file is no state, is damaged or not all there, or is of another version, configuration
+    /// or processor. The machine is then [`State::Stopped`].
+    pub fn restore_machine_state_from(&self, path: impl AsRef<Path>) -> Completion<()> {
+        self.control.ask(Task::Restore(path.as_ref().to_owned()))
     }
 
     /// Makes the guest stand still.
     pub fn pause(&self) -> Completion<()> {
-        self.control.ask(Operation::Pause)
+        self.control.ask(Task::Pause)
     }
 
     /// Lets the guest go on.
     pub fn resume(&self) -> Completion<()> {
-        self.control.ask(Operation::Resume)
+        self.control.ask(Task::Resume)
     }
 }

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use devices::virtio::socket::{Connected, SocketPorts};
 use futures_core::Stream;
 
 use crate::completion::Completion;
+use crate::engine::{Connected, SocketPorts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inbox::Inbox;
 

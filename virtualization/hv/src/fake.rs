@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::hypervisor::*;
-use crate::{Error, Event, GuestMemory, Result};
+use crate::{Debugging, Error, Event, GuestMemory, Registers, Result};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -28,6 +28,7 @@ pub struct FakeHypervisor {
     /// How many machines were made.
     machines: Arc<Mutex<usize>>,
     refuses: Arc<Mutex<bool>>,
+    debugging: Arc<Mutex<BTreeMap<u8, Debugging>>>,
 }
 
 impl FakeHypervisor {
@@ -45,6 +46,11 @@ impl FakeHypervisor {
     /// From now on, whether no more machines can be made.
     pub fn refuse(&self, refuse: bool) {
         *lock(&self.refuses) = refuse;
+    }
+
+    /// How each vCPU is debugged, by number.
+    pub fn debugging(&self) -> BTreeMap<u8, Debugging> {
+        lock(&self.debugging).clone()
     }
 
     /// How many machines were made.
@@ -65,6 +71,10 @@ impl Hypervisor for FakeHypervisor {
     fn maximum_vcpus(&self) -> usize {
         64
     }
+
+    fn has_nesting(&self) -> bool {
+        false
+    }
 }
 
 /// A machine; also the interrupts and doorbells of device tests.
@@ -83,7 +93,9 @@ impl FakeVm {
 
 impl Vm for FakeVm {
     fn create_vcpu(&self, topology: Topology) -> Result<Box<dyn Vcpu>> {
-        Ok(Box::new(FakeVcpu { topology, steps: Arc::clone(&self.hypervisor.steps), kicked: Arc::default() }))
+        let (registers, debugging) =
+            (Registers { instruction: topology.index.into(), ..Registers::default() }, Arc::clone(&self.hypervisor.debugging));
+        Ok(Box::new(FakeVcpu { topology, steps: Arc::clone(&self.hypervisor.steps), kicked: Arc::default(), registers, debugging }))
     }
 }
 
@@ -135,11 +147,32 @@ struct FakeVcpu {
     topology: Topology,
     steps: Arc<(Mutex<VecDeque<Step>>, Condvar)>,
     kicked: Arc<Mutex<bool>>,
+    registers: Registers,
+    debugging: Arc<Mutex<BTreeMap<u8, Debugging>>>,
 }
 
 impl Vcpu for FakeVcpu {
     fn enter_at(&mut self, _entry: &Entry) -> Result<()> {
         Ok(())
+    }
+
+    fn registers(&mut self) -> Result<Registers> {
+        Ok(self.registers.clone())
+    }
+
+    fn set_registers(&mut self, registers: &Registers) -> Result<()> {
+        self.registers = registers.clone();
+        Ok(())
+    }
+
+    fn debug(&mut self, debugging: &Debugging) -> Result<()> {
+        lock(&self.debugging).insert(self.topology.index, debugging.clone());
+        Ok(())
+    }
+
+    /// Addresses are what they are, in the lower half.
+    fn translate(&mut self, address: u64) -> Result<Option<u64>> {
+        Ok(Some(address).filter(|address| address >> 63 == 0))
     }
 
     fn kicker(&mut self) -> Kicker {

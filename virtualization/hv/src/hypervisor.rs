@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Event, GuestMemory, Result};
+use crate::{DebugExit, Debugging, Event, GuestMemory, Registers, Result};
 
 /// A way to make virtual machines.
 pub trait Hypervisor: fmt::Debug + Send + Sync {
@@ -15,6 +15,9 @@ pub trait Hypervisor: fmt::Debug + Send + Sync {
 
     /// The most vCPUs that a machine can have.
     fn maximum_vcpus(&self) -> usize;
+
+    /// Whether guests can run virtual machines themselves.
+    fn has_nesting(&self) -> bool;
 }
 
 /// How many vCPUs there are, and which one it is.
@@ -24,6 +27,8 @@ pub struct Topology {
     pub index: u8,
     /// All of them; each is a core of one package.
     pub count: u8,
+    /// Whether they can run virtual machines themselves.
+    pub is_nested: bool,
 }
 
 /// Where a vCPU begins, in 64-bit mode with the first memory mapped as it is (Linux: Documentation/arch/x86/boot.rst, "64-bit Boot
@@ -122,6 +127,8 @@ pub enum Exit {
     Continue,
     /// It was kicked.
     Kicked,
+    /// It is debugged, and this happened.
+    Debug(DebugExit),
     /// The guest can execute nothing more: on x86 a triple fault.
     Shutdown,
     /// The hypervisor cannot go on, and why.
@@ -132,6 +139,18 @@ pub enum Exit {
 pub trait Vcpu: fmt::Debug + Send {
     /// Makes it begin there.
     fn enter_at(&mut self, entry: &Entry) -> Result<()>;
+
+    /// What programs see of it; only when it is out of the guest.
+    fn registers(&mut self) -> Result<Registers>;
+
+    /// Sets them.
+    fn set_registers(&mut self, registers: &Registers) -> Result<()>;
+
+    /// Debugs it so from now on. That a breakpoint is returned to the guest counts for the next [`Vcpu::run`] only.
+    fn debug(&mut self, debugging: &Debugging) -> Result<()>;
+
+    /// The guest-physical address of a guest-virtual one, `None` where the guest has nothing there.
+    fn translate(&mut self, address: u64) -> Result<Option<u64>>;
 
     /// Takes it out of the guest from another thread; made on the thread that calls [`Vcpu::run`].
     fn kicker(&mut self) -> Kicker;

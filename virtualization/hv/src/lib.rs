@@ -7,6 +7,7 @@
 //!
 //! No device and no configuration is known here.
 
+mod debug;
 mod error;
 mod event;
 mod hypervisor;
@@ -17,6 +18,7 @@ pub mod fake;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod kvm;
 
+pub use debug::{DebugExit, Debugging, HARDWARE_BREAKPOINTS, HardwareBreakpoint, Registers, Watch};
 pub use error::{Error, Result};
 pub use event::Event;
 pub use hypervisor::{

@@ -72,6 +72,12 @@ pub const GROUPS: &[Group] = &[
         ],
         ..GROUP
     },
+    Group {
+        reason: "what tests of the framework's guests use: a debugger, and settings of networks",
+        packages: &["gdb", "iproute2"],
+        programs: &["gdb", "ip"],
+        ..GROUP
+    },
     Group { reason: "the guest agent that tests talk to", packages: &["qemu-guest-agent"], programs: &["qemu-ga"], ..GROUP },
     Group { reason: "to look at what machines show", packages: &["imagemagick", "xvfb"], programs: &["convert", "Xvfb"], ..GROUP },
     Group {

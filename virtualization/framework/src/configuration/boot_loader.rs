@@ -11,6 +11,9 @@ use super::Problems;
 pub enum BootLoader {
     /// A Linux kernel, without firmware.
     Linux(LinuxBootLoader),
+    /// macOS, from the machine's disk. On a Mac with Apple silicon only. Apple: `VZMacOSBootLoader`.
+    #[cfg(target_os = "macos")]
+    MacOs,
 }
 
 impl From<LinuxBootLoader> for BootLoader {
@@ -24,7 +27,8 @@ pub const COMMAND_LINE_MAXIMUM: usize = 2047;
 
 /// Loads a Linux kernel into memory and enters it. Apple: `VZLinuxBootLoader`.
 ///
-/// Kernels for x86-64 are bzImages (what distributions install as `vmlinuz`) or ELF files (`vmlinux`).
+/// Kernels for x86-64 are bzImages (what distributions install as `vmlinuz`) or, on KVM, ELF files (`vmlinux`); those for Macs with Apple
+/// silicon are files called `Image`, which are not packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinuxBootLoader {
     /// The kernel.

@@ -109,6 +109,10 @@ pub enum DirectoryShare {
     Single(SharedDirectory),
     /// Several, each in a directory of this name. Apple: `VZMultipleDirectoryShare`.
     Multiple(BTreeMap<String, SharedDirectory>),
+    /// Rosetta, with which Linux guests on Apple silicon run programs for Intel processors. On a Mac only. Apple:
+    /// `VZLinuxRosettaDirectoryShare`.
+    #[cfg(target_os = "macos")]
+    Rosetta,
 }
 
 /// The longest name of a directory of a [`DirectoryShare::Multiple`], in bytes (`NAME_MAX` of Linux).
@@ -136,9 +140,15 @@ impl DirectoryShare {
         Some(canonical).filter(|name| !name.is_empty())
     }
 
+    pub(crate) fn validate(&self) -> Result<(), ConfigurationError> {
+        Problems::collect(|problems| self.find_problems(&mut problems.field("share")))
+    }
+
     fn find_problems(&self, problems: &mut Problems<'_>) {
         match self {
             Self::Single(directory) => directory.validate(problems),
+            #[cfg(target_os = "macos")]
+            Self::Rosetta => {}
             Self::Multiple(directories) => {
                 problems.require(!directories.is_empty(), || "It has no directory".to_owned());
                 for (name, directory) in directories {

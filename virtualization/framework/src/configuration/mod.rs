@@ -4,6 +4,7 @@
 //! it. [`VirtualMachineConfiguration::validate`] changes nothing and finds everything that is wrong at once.
 
 mod boot_loader;
+mod debug_stub;
 mod devices;
 mod mac_address;
 mod nbd;
@@ -16,12 +17,18 @@ mod storage;
 use std::collections::BTreeMap;
 
 pub use boot_loader::{BootLoader, COMMAND_LINE_MAXIMUM, LinuxBootLoader};
+#[cfg(target_os = "linux")]
+pub(crate) use debug_stub::DebugStubPlace;
+pub use debug_stub::GdbDebugStub;
 pub use devices::{
     DirectoryShare, DirectorySharingDevice, EntropyDevice, MemoryBalloonDevice, SharedDirectory, SocketDevice, TAG_MAXIMUM,
     VirtioFileSystemDevice,
 };
 pub use mac_address::{MacAddress, ParseMacAddressError};
 pub use nbd::NbdAttachment;
+#[cfg(target_os = "linux")]
+pub(crate) use nbd::NbdServer;
+#[cfg(target_os = "linux")]
 pub(crate) use network::TapSource;
 pub use network::{
     FileHandleNetworkAttachment, MTU_MINIMUM, NatNetworkAttachment, NetworkAttachment, NetworkDevice, QUEUE_PAIRS_MAXIMUM,
@@ -38,6 +45,8 @@ pub use storage::{
     Access, BLOCK_IDENTIFIER_MAXIMUM, BlockDeviceAttachment, CachingMode, DiskImage, DiskImageFormat, SECTOR_SIZE, StorageAttachment,
     StorageDevice, SynchronizationMode, VirtioBlockDevice,
 };
+
+use crate::engine;
 
 /// Bytes of a mebibyte.
 pub const MIB: u64 = 1 << 20;
@@ -77,6 +86,17 @@ pub struct VirtualMachineConfiguration {
     pub socket_devices: Vec<SocketDevice>,
     /// Shared directories.
     pub directory_sharing_devices: Vec<DirectorySharingDevice>,
+    /// Displays. On a Mac only.
+    #[cfg(target_os = "macos")]
+    pub graphics_devices: Vec<engine::mac::GraphicsDevice>,
+    /// Keyboards; several, so that there is one for older guests too. On a Mac only.
+    #[cfg(target_os = "macos")]
+    pub keyboards: Vec<engine::mac::Keyboard>,
+    /// Pointing devices; several, as above. On a Mac only.
+    #[cfg(target_os = "macos")]
+    pub pointing_devices: Vec<engine::mac::PointingDevice>,
+    /// A stub for debuggers; without it, the default, nobody can debug the guest.
+    pub debug_stub: Option<GdbDebugStub>,
 }
 
 impl Default for VirtualMachineConfiguration {
@@ -95,6 +115,13 @@ impl Default for VirtualMachineConfiguration {
             memory_balloon_devices: Vec::new(),
             socket_devices: Vec::new(),
             directory_sharing_devices: Vec::new(),
+            #[cfg(target_os = "macos")]
+            graphics_devices: Vec::new(),
+            #[cfg(target_os = "macos")]
+            keyboards: Vec::new(),
+            #[cfg(target_os = "macos")]
+            pointing_devices: Vec::new(),
+            debug_stub: None,
         }
     }
 }
@@ -106,25 +133,23 @@ impl VirtualMachineConfiguration {
     }
 
     /// The fewest vCPUs.
-    pub const fn minimum_allowed_cpu_count() -> usize {
-        1
+    pub fn minimum_allowed_cpu_count() -> usize {
+        engine::cpu_counts().0
     }
 
-    /// The most vCPUs. More than the host has are allowed, and slow.
-    pub const fn maximum_allowed_cpu_count() -> usize {
-        64
+    /// The most vCPUs: 64 on KVM. More than the host has are allowed there, and slow.
+    pub fn maximum_allowed_cpu_count() -> usize {
+        engine::cpu_counts().1
     }
 
-    /// The least memory in bytes: what a small kernel needs.
-    pub const fn minimum_allowed_memory_size() -> u64 {
-        32 * MIB
+    /// The least memory in bytes: 32 MiB on KVM, what a small kernel needs.
+    pub fn minimum_allowed_memory_size() -> u64 {
+        engine::memory_sizes().0
     }
 
-    /// The most memory in bytes: the host's own.
+    /// The most memory in bytes: the host's own on KVM.
     pub fn maximum_allowed_memory_size() -> u64 {
-        let info = rustix::system::sysinfo();
-        let bytes = u64::from(info.mem_unit) * info.totalram;
-        (bytes & !(MIB - 1)).max(Self::minimum_allowed_memory_size())
+        engine::memory_sizes().1
     }
 
     /// Finds everything that is wrong with the configuration. It looks at files and descriptors, and changes nothing.
@@ -146,9 +171,19 @@ impl VirtualMachineConfiguration {
             format!("It is {} MiB; {} to {} MiB are possible here", self.memory_size / MIB, least / MIB, most / MIB)
         });
         memory.require(self.memory_size.is_multiple_of(MIB), || format!("{} bytes are not a whole number of MiB", self.memory_size));
+        match &self.platform {
+            Platform::Generic(platform) => platform.validate(&mut problems.field("platform")),
+            #[cfg(target_os = "macos")]
+            Platform::Mac(_) => {}
+        }
         match &self.boot_loader {
             None => problems.field("boot_loader").add("A machine needs something to boot, such as a LinuxBootLoader"),
             Some(BootLoader::Linux(loader)) => loader.validate(&mut problems.field("boot_loader")),
+            #[cfg(target_os = "macos")]
+            Some(BootLoader::MacOs) => {
+                let is_mac = matches!(self.platform, Platform::Mac(_));
+                problems.field("platform").require(is_mac, || "macOS needs Platform::Mac".to_owned());
+            }
         }
 
         for (index, device) in self.storage_devices.iter().enumerate() {
@@ -164,6 +199,9 @@ impl VirtualMachineConfiguration {
             device.validate(&mut problems.field("directory_sharing_devices").element(index));
         }
 
+        if let Some(stub) = &self.debug_stub {
+            stub.validate(&mut problems.field("debug_stub"));
+        }
         at_most_one(problems, "memory_balloon_devices", self.memory_balloon_devices.len());
         at_most_one(problems, "socket_devices", self.socket_devices.len());
         let mut uarts = self.serial_ports.iter().enumerate().filter(|(_, port)| matches!(port, SerialPort::Uart16550(_)));

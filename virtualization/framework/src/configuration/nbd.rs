@@ -3,10 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use devices::nbd::NbdAddress;
-use devices::nbd::protocol::NAME_MAXIMUM;
-
 use super::{Access, ConfigurationError, Problems, SynchronizationMode};
+
+/// The longest name of an export, in bytes (`doc/proto.md`, "Strings").
+const NAME_MAXIMUM: usize = 4096;
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NbdServer {
+    /// A host's name or address, and a port.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
 
 /// The port of NBD servers, where an address has none (IANA).
 const PORT: u16 = 10809;
@@ -86,7 +95,8 @@ impl NbdAttachment {
     }
 
     /// Where the server is, and the export's name.
-    pub(crate) fn place(&self) -> Option<(NbdAddress, String)> {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn place(&self) -> Option<(NbdServer, String)> {
         parse(&self.url).ok()
     }
 
@@ -101,7 +111,7 @@ impl NbdAttachment {
     }
 }
 
-fn parse(url: &str) -> Result<(NbdAddress, String), String> {
+fn parse(url: &str) -> Result<(NbdServer, String), String> {
     let wrong = |what: &str| format!("{what}; an address is nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH, not {url}");
     let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("It has no scheme"))?;
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
@@ -123,7 +133,7 @@ fn parse(url: &str) -> Result<(NbdAddress, String), String> {
             if host.is_empty() || host.contains('@') || port == 0 {
                 return Err(wrong("It has no host, a user, or no port"));
             }
-            NbdAddress::Tcp(host.to_owned(), port)
+            NbdServer::Tcp(host.to_owned(), port)
         }
         "nbd+unix" => {
             let socket = query.and_then(|query| query.split('&').find_map(|part| part.strip_prefix("socket=")));
@@ -131,7 +141,7 @@ fn parse(url: &str) -> Result<(NbdAddress, String), String> {
             if !host.is_empty() {
                 return Err(wrong("It has a host"));
             }
-            NbdAddress::Unix(PathBuf::from(socket.ok_or_else(|| wrong("It has no socket"))?))
+            NbdServer::Unix(PathBuf::from(socket.ok_or_else(|| wrong("It has no socket"))?))
         }
         "nbds" | "nbds+tcp" | "nbds+unix" => return Err(wrong("TLS is not supported")),
         _ => return Err(wrong("Its scheme is another one")),
@@ -162,13 +172,13 @@ mod tests {
 
     #[test]
     fn addresses_are_parsed() {
-        let tcp = |host: &str, port| NbdAddress::Tcp(host.to_owned(), port);
+        let tcp = |host: &str, port| NbdServer::Tcp(host.to_owned(), port);
         for (url, address, name) in [
             ("nbd://example.org/disk", tcp("example.org", PORT), "disk"),
             ("nbd://example.org", tcp("example.org", PORT), ""),
             ("nbd+tcp://[::1]:10810/a%20b/c", tcp("::1", 10810), "a b/c"),
-            ("nbd+unix:///x?socket=/run/my%2Dnbd", NbdAddress::Unix("/run/my-nbd".into()), "x"),
-            ("nbd+unix://?socket=s", NbdAddress::Unix("s".into()), ""),
+            ("nbd+unix:///x?socket=/run/my%2Dnbd", NbdServer::Unix("/run/my-nbd".into()), "x"),
+            ("nbd+unix://?socket=s", NbdServer::Unix("s".into()), ""),
         ] {
             assert_eq!(parse(url), Ok((address, name.to_owned())), "{url}");
         }

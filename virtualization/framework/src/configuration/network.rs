@@ -242,6 +242,7 @@ impl TapNetworkAttachment {
         self.maximum_transmission_unit
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn source(&self) -> &TapSource {
         &self.source
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::FdFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::OptionalActions;
 
@@ -189,7 +190,9 @@ impl SerialAttachment {
     pub fn pseudo_terminal() -> Result<Self> {
         let failed =
             |error: rustix::io::Errno| Error::because(ErrorKind::Host, "Could not make a pseudo-terminal for a serial port", error);
-        let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(failed)?;
+        let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).map_err(failed)?;
+        // Not every system takes this when it is opened.
+        rustix::io::fcntl_setfd(&ours, FdFlags::CLOEXEC).map_err(failed)?;
         rustix::pty::grantpt(&ours).map_err(failed)?;
         rustix::pty::unlockpt(&ours).map_err(failed)?;
         let name = rustix::pty::ptsname(&ours, Vec::new()).map_err(failed)?;

@@ -231,6 +231,7 @@ impl DiskImage {
         self.format
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

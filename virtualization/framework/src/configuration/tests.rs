@@ -141,6 +141,16 @@ fn tags_and_names_are_checked_and_names_made_fit() {
 }
 
 #[test]
+fn virtual_machines_in_the_guest_need_a_host_that_has_them() {
+    let kernel = file(1);
+    let mut configuration = valid(&kernel);
+    configuration.platform = GenericPlatform { nested_virtualization_enabled: true, ..GenericPlatform::default() }.into();
+    let expected =
+        if GenericPlatform::is_nested_virtualization_supported() { &[][..] } else { &["platform.nested_virtualization_enabled"] };
+    assert_eq!(places(&configuration), expected);
+}
+
+#[test]
 fn a_tap_and_its_queues_are_checked() {
     let kernel = file(1);
     let mut configuration = valid(&kernel);

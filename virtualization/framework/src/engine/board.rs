@@ -11,17 +11,19 @@ use hv::{Entry, Interrupt, Topology};
 
 use super::bus::MachineBus;
 use super::control::Message;
+use super::debugger::{Debugged, Debuggee};
 use super::kernel_cache;
 use super::peripherals::Peripherals;
 use super::resources::Resources;
 use super::vcpu::Vcpus;
-use crate::configuration::{BootLoader, LinuxBootLoader, SerialPort, VirtualMachineConfiguration};
+use crate::configuration::{BootLoader, LinuxBootLoader, Platform, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The computer. The order of the fields is the order of their end: vCPUs before what they call.
 pub struct Board {
     /// Its number, different from that of every other board of the machine.
     pub number: u64,
+    debugged: Debugged,
     vcpus: Vcpus,
     button: Interrupt,
     peripherals: Peripherals,
@@ -51,6 +53,8 @@ impl Board {
             let most = hypervisor.maximum_vcpus();
             return Err(Error::new(ErrorKind::Host, format!("The host's hypervisor allows {most} vCPUs, and the machine has {count}")));
         }
+        let Platform::Generic(platform) = &configuration.platform;
+        let is_nested = platform.nested_virtualization_enabled;
         let memory = hv::allocate(&layout::memory(configuration.memory_size)).map_err(below)?;
         let vm = hypervisor.create_vm(&memory).map_err(below)?;
 
@@ -75,7 +79,7 @@ impl Board {
 
         let mut vcpus = Vec::new();
         for index in 0..count {
-            vcpus.push(vm.create_vcpu(Topology { index, count }).map_err(below)?);
+            vcpus.push(vm.create_vcpu(Topology { index, count, is_nested }).map_err(below)?);
         }
         if let Some(first) = vcpus.first_mut() {
             let Begin { instruction, parameters, page_table, segments } = begin;
@@ -83,7 +87,8 @@ impl Board {
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
         let vcpus = Vcpus::new(vcpus, &bus).map_err(host("Could not start the machine's vCPUs"))?;
-        Ok(Self { number, vcpus, button, peripherals, events, _vm: vm })
+        resources.debugged.set(Some(Debuggee { vcpus: vcpus.debug_port(), memory }));
+        Ok(Self { debugged: resources.debugged.clone(), number, vcpus, button, peripherals, events, _vm: vm })
     }
 
     /// Lets the guest run.
@@ -103,6 +108,12 @@ impl Board {
     /// Presses the power button.
     pub fn press_power_button(&self) {
         self.button.trigger();
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.debugged.set(None);
     }
 }
 

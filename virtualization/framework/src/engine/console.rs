@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use devices::virtio::console::{Attachment, Attachments, Port};
 
 use crate::configuration::{SerialAttachment, VirtioConsoleDevice};
+use crate::error::Result;
 
 /// A console's ports.
 pub struct Console {
@@ -42,6 +43,16 @@ impl Console {
         Self { ports, count: console.port_count(), attached: Mutex::new(attached), device }
     }
 
+    /// Whether there is a port with this number.
+    pub fn has_port(&self, port: u32) -> bool {
+        self.ports.iter().any(|other| other.number == port)
+    }
+
+    /// A port's name.
+    pub fn name(&self, port: u32) -> Option<&str> {
+        self.ports.iter().find(|other| other.number == port)?.name.as_deref()
+    }
+
     /// The ports.
     pub fn ports(&self) -> &[Port] {
         &self.ports
@@ -58,13 +69,14 @@ impl Console {
     }
 
     /// From now on it is attached to this.
-    pub fn set_attachment(&self, port: u32, new: Option<SerialAttachment>) {
+    pub fn set_attachment(&self, port: u32, new: Option<SerialAttachment>) -> Result<()> {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         self.device.set(port, new.as_ref().map(attachment).unwrap_or_default());
         match new {
             Some(new) => attached.insert(port, new),
             None => attached.remove(&port),
         };
+        Ok(())
     }
 
     /// The device's side.

@@ -11,22 +11,25 @@ use hv::Hypervisor;
 
 use super::board::Board;
 use super::bus::GuestAction;
+use super::debugger::Debugger;
 use super::resources::Resources;
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
 use crate::console::ConsoleHandle;
+use crate::directory_sharing::DirectorySharingHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventStream, Events};
-use crate::lifecycle::{Lifecycle, Observation, Operation};
+use crate::lifecycle::{Lifecycle, Observation};
 use crate::network::NetworkHandle;
 use crate::socket::VirtioSocketDevice;
 use crate::state::State;
+use crate::task::Task;
 
 /// What reaches the control thread.
 pub enum Message {
     /// Somebody asks for something.
-    Ask(Operation, Completer<()>),
+    Ask(Task, Completer<()>),
     /// The guest did something to the machine.
     Guest {
         /// Which board it ran on.
@@ -91,13 +94,20 @@ pub struct Control {
     thread: Option<JoinHandle<()>>,
     resources: Resources,
     memory_size: u64,
+    _debugger: Option<Debugger>,
 }
 
 impl Control {
+    /// A machine on this computer's hypervisor.
+    pub fn new(configuration: VirtualMachineConfiguration) -> Result<Self> {
+        Self::with_hypervisor(configuration, super::hypervisor()?)
+    }
+
     /// A machine and its thread.
-    pub fn new(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn Hypervisor>) -> Result<Self> {
+    pub fn with_hypervisor(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn Hypervisor>) -> Result<Self> {
         let published = Arc::new(Published { state: Mutex::new(State::Stopped), events: Events::default() });
         let (resources, memory_size) = (Resources::new(&configuration)?, configuration.memory_size);
+        let debugger = configuration.debug_stub.as_ref().map(|stub| Debugger::new(stub, resources.debugged.clone())).transpose()?;
         let (messages, inbox) = channel();
         let machine = Machine {
             configuration,
@@ -111,7 +121,7 @@ impl Control {
         };
         let thread = std::thread::Builder::new().name("vm-control".to_owned()).spawn(move || machine.run(&inbox));
         let thread = thread.map_err(|error| Error::because(ErrorKind::Host, "Could not start the machine's control thread", error))?;
-        Ok(Self { published, messages, thread: Some(thread), resources, memory_size })
+        Ok(Self { published, messages, thread: Some(thread), resources, memory_size, _debugger: debugger })
     }
 
     /// The state.
@@ -127,6 +137,11 @@ impl Control {
     /// The consoles.
     pub fn console_devices(&self) -> Vec<ConsoleHandle> {
         self.resources.consoles.iter().map(|console| ConsoleHandle::new(Arc::clone(console))).collect()
+    }
+
+    /// The shared directories.
+    pub fn directory_sharing_devices(&self) -> Vec<DirectorySharingHandle> {
+        self.resources.shares.iter().map(|sharing| DirectorySharingHandle::new(Arc::clone(sharing))).collect()
     }
 
     /// The memory balloons.
@@ -146,10 +161,10 @@ impl Control {
     }
 
     /// Asks for an operation.
-    pub fn ask(&self, operation: Operation) -> Completion<()> {
+    pub fn ask(&self, task: Task) -> Completion<()> {
         let (completer, completion) = Completion::new();
         // What is not received is dropped, and so cancelled.
-        let _ = self.messages.send(Message::Ask(operation, completer));
+        let _ = self.messages.send(Message::Ask(task, completer));
         completion
     }
 }
@@ -185,8 +200,8 @@ impl Machine {
     fn run(mut self, inbox: &Receiver<Message>) {
         for message in inbox {
             match message {
-                Message::Ask(operation, completer) => {
-                    let result = self.carry_out(operation);
+                Message::Ask(task, completer) => {
+                    let result = self.carry_out(&task);
                     completer.end(result);
                 }
                 Message::Guest { board, action } if self.is_current(board) => self.guest_did(action),
@@ -218,13 +233,14 @@ impl Machine {
         self.published.set_state(self.life.state());
     }
 
-    fn carry_out(&mut self, operation: Operation) -> Result<()> {
+    fn carry_out(&mut self, task: &Task) -> Result<()> {
+        let operation = task.operation();
         if !self.life.begin(operation) {
             let (state, done) = (self.life.state(), operation.participle());
             return Err(Error::new(ErrorKind::InvalidState, format!("A machine that is {state} cannot be {done}")));
         }
         self.publish();
-        let result = self.perform(operation);
+        let result = self.perform(task);
         self.life.finish(result.is_ok());
         if self.life.state() == State::Error {
             self.board = None;
@@ -233,33 +249,34 @@ impl Machine {
         result
     }
 
-    fn perform(&mut self, operation: Operation) -> Result<()> {
-        match (operation, &self.board) {
-            (Operation::Start, _) => {
+    fn perform(&mut self, task: &Task) -> Result<()> {
+        match (task, &self.board) {
+            (Task::Start(_), _) => {
                 let board = self.build()?;
                 self.board.insert(board).resume();
                 Ok(())
             }
-            (Operation::RequestStop, Some(board)) => {
+            (Task::RequestStop, Some(board)) => {
                 board.press_power_button();
                 Ok(())
             }
-            (Operation::Stop, _) => {
+            (Task::Stop, _) => {
                 self.board = None;
                 Ok(())
             }
-            (Operation::Pause, Some(board)) => {
+            (Task::Pause, Some(board)) => {
                 board.pause();
                 Ok(())
             }
-            (Operation::Resume, Some(board)) => {
+            (Task::Resume, Some(board)) => {
                 board.resume();
                 Ok(())
             }
-            (Operation::Save | Operation::Restore, _) => {
-                Err(Error::new(ErrorKind::NotSupported, "The KVM engine cannot save and restore machines yet"))
+            (Task::Save(path) | Task::Restore(path), _) => {
+                let why = format!("The KVM engine cannot save and restore machines yet: {}", path.display());
+                Err(Error::new(ErrorKind::NotSupported, why))
             }
-            (Operation::RequestStop | Operation::Pause | Operation::Resume, None) => {
+            (Task::RequestStop | Task::Pause | Task::Resume, None) => {
                 Err(Error::new(ErrorKind::Internal, "The machine runs and has no computer"))
             }
         }

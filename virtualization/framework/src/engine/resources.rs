@@ -6,19 +6,27 @@ use devices::virtio::balloon::BalloonTarget;
 use devices::virtio::socket::SocketPorts;
 
 use super::console::Console;
+use super::debugger::Debugged;
 use super::network::Connection;
-use crate::configuration::{ConsoleDevice, MemoryBalloonDevice, NetworkDevice, SocketDevice, VirtualMachineConfiguration};
+use super::sharing::Sharing;
+use crate::configuration::{
+    ConsoleDevice, DirectorySharingDevice, MemoryBalloonDevice, NetworkDevice, SocketDevice, VirtualMachineConfiguration,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The lasting parts of devices, by their place in the configuration.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Resources {
     /// What each memory balloon should have.
     pub balloons: Vec<Arc<BalloonTarget>>,
+    /// The guest, as debuggers see it.
+    pub debugged: Debugged,
     /// What the ports of each console are attached to.
     pub consoles: Vec<Arc<Console>>,
     /// What each network card is connected to.
     pub networks: Vec<Arc<Connection>>,
+    /// What each file system device shares.
+    pub shares: Vec<Arc<Sharing>>,
     /// The host's side of each socket device.
     pub sockets: Vec<Arc<SocketPorts>>,
 }
@@ -32,8 +40,10 @@ impl Resources {
         let balloons = configuration.memory_balloon_devices.iter().map(|MemoryBalloonDevice::Virtio| Arc::default()).collect();
         let console = |ConsoleDevice::Virtio(console): &ConsoleDevice| Arc::new(Console::new(console));
         let consoles = configuration.console_devices.iter().map(console).collect();
+        let sharing = |DirectorySharingDevice::VirtioFileSystem(device): &DirectorySharingDevice| Arc::new(Sharing::new(device));
+        let shares = configuration.directory_sharing_devices.iter().map(sharing).collect();
         let connection = |NetworkDevice::Virtio(card): &NetworkDevice| Arc::new(Connection::new(card));
         let networks = configuration.network_devices.iter().map(connection).collect();
-        Ok(Self { balloons, consoles, networks, sockets })
+        Ok(Self { balloons, debugged: Debugged::default(), consoles, networks, shares, sockets })
     }
 }

@@ -6,12 +6,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
-use devices::nbd::{NbdClient, NbdEvent};
+use devices::nbd::{NbdAddress, NbdClient, NbdEvent};
 use devices::virtio::Disk;
 use rustix::fs::OFlags;
 
 use super::image_lock;
-use crate::configuration::{Access, CachingMode, DiskImage, DiskImageFormat, StorageAttachment, StorageDevice, SynchronizationMode};
+use crate::configuration::{
+    Access, CachingMode, DiskImage, DiskImageFormat, NbdServer, StorageAttachment, StorageDevice, SynchronizationMode,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most queues of a disk; more than this many processors share them.
@@ -44,6 +46,10 @@ pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, to
         StorageAttachment::Nbd(server) => {
             let what = || format!("the network block device {}", server.url());
             let (address, name) = server.place().ok_or_else(|| unusable(&what, io::ErrorKind::InvalidInput))?;
+            let address = match address {
+                NbdServer::Tcp(host, port) => NbdAddress::Tcp(host, port),
+                NbdServer::Unix(path) => NbdAddress::Unix(path),
+            };
             let client = NbdClient::connect(address, name, server.timeout_duration(), told);
             let client = client.map_err(|error| Error::because(ErrorKind::Network, format!("Could not use {}", what()), error))?;
             servers.0.push(Arc::clone(&client));

@@ -10,7 +10,7 @@ use hv::fake::{FakeHypervisor, Step};
 use crate::*;
 
 /// The smallest file that is an ELF kernel: one segment at 1 MiB, a `hlt`.
-fn kernel() -> tempfile::NamedTempFile {
+pub fn kernel() -> tempfile::NamedTempFile {
     let mut elf = vec![0_u8; 64 + 56];
     elf[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
     elf[24..32].copy_from_slice(&0x10_0000_u64.to_le_bytes());

@@ -1,11 +1,12 @@
 //! vCPU threads: run, stand still, end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use hv::{Exit, Kicker, Vcpu};
+use hv::{DebugExit, Event, Exit, Kicker, Vcpu};
 
 use super::bus::MachineBus;
 use super::control::Message;
@@ -29,7 +30,27 @@ struct Standing {
     mode: Mode,
     /// vCPUs that stand still or have ended.
     standing: usize,
+    /// Those that stand still, by number. Each is its thread's again before it runs or ends.
+    vcpus: BTreeMap<usize, Box<dyn Vcpu>>,
     kickers: Vec<Kicker>,
+    /// Somebody debugs them.
+    held: Option<Held>,
+}
+
+/// What a debugger has vCPUs do.
+#[derive(Debug)]
+struct Held {
+    /// Those that run nevertheless.
+    released: BTreeSet<usize>,
+    /// What happened to those that ran, and how that is told.
+    stops: Vec<(usize, DebugExit)>,
+    told: Event,
+}
+
+impl Standing {
+    fn may_run(&self, index: usize) -> bool {
+        self.mode == Mode::Run && self.held.as_ref().is_none_or(|held| held.released.contains(&index))
+    }
 }
 
 impl Shared {
@@ -37,17 +58,93 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is something to run for; false where there never will be.
-    fn stand(&self) -> bool {
+    /// Waits until there is something to run for; `None`, and the vCPU has ended, where there never will be.
+    fn stand(&self, index: usize, vcpu: Box<dyn Vcpu>) -> Option<Box<dyn Vcpu>> {
         let mut state = self.lock();
-        if state.mode == Mode::Run {
-            return true;
+        if state.may_run(index) {
+            return Some(vcpu);
         }
         state.standing += 1;
+        state.vcpus.insert(index, vcpu);
         self.changed.notify_all();
-        let mut state = self.changed.wait_while(state, |state| state.mode == Mode::Stand).unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut Standing| state.mode != Mode::End && !state.may_run(index);
+        let mut state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
         state.standing -= 1;
-        state.mode == Mode::Run
+        // It ends on this thread, if it does.
+        let vcpu = state.vcpus.remove(&index);
+        vcpu.filter(|_| state.mode == Mode::Run)
+    }
+
+    /// A vCPU stopped for a debugger: all of them do. False where there is none any longer.
+    fn stopped(&self, index: usize, why: DebugExit) -> bool {
+        let mut state = self.lock();
+        let Some(held) = &mut state.held else { return false };
+        held.released.clear();
+        held.stops.push((index, why));
+        held.told.signal();
+        let kickers = state.kickers.clone();
+        drop(state);
+        kickers.iter().for_each(Kicker::kick);
+        true
+    }
+}
+
+/// The vCPUs of a board, as a debugger has them.
+#[derive(Debug, Clone)]
+pub struct DebugPort {
+    shared: Arc<Shared>,
+    count: usize,
+}
+
+impl DebugPort {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Makes them stand still for as long as they are debugged; what happens to those that are released is told by the event.
+    pub fn attach(&self, told: Event) {
+        self.shared.lock().held = Some(Held { released: BTreeSet::new(), stops: Vec::new(), told });
+        self.stop();
+    }
+
+    /// Makes them stand still; they do when this returns.
+    pub fn stop(&self) {
+        let mut state = self.shared.lock();
+        if let Some(held) = &mut state.held {
+            held.released.clear();
+        }
+        let kickers = state.kickers.clone();
+        drop(state);
+        kickers.iter().for_each(Kicker::kick);
+        let waits = |state: &mut Standing| state.mode != Mode::End && state.standing < self.count;
+        let _state = self.shared.changed.wait_while(self.shared.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// Lets these run, as far as the machine does.
+    pub fn release(&self, which: BTreeSet<usize>) {
+        if let Some(held) = &mut self.shared.lock().held {
+            held.released = which;
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// What happened since this was last asked; `None` where the board is about to go.
+    pub fn stops(&self) -> Option<Vec<(usize, DebugExit)>> {
+        let mut state = self.shared.lock();
+        let held = state.held.as_mut().map(|held| std::mem::take(&mut held.stops));
+        held.filter(|_| state.mode != Mode::End)
+    }
+
+    /// Does something with one that stands still.
+    pub fn with<T>(&self, index: usize, act: impl FnOnce(&mut dyn Vcpu) -> T) -> Option<T> {
+        self.shared.lock().vcpus.get_mut(&index).map(|vcpu| act(&mut **vcpu))
+    }
+
+    /// Nobody debugs them any longer.
+    pub fn detach(&self) {
+        self.shared.lock().held = None;
+        self.shared.changed.notify_all();
     }
 }
 
@@ -61,7 +158,7 @@ pub struct Vcpus {
 impl Vcpus {
     /// Threads for these vCPUs.
     pub fn new(vcpus: Vec<Box<dyn Vcpu>>, bus: &Arc<MachineBus>) -> io::Result<Self> {
-        let state = Standing { mode: Mode::Stand, standing: 0, kickers: Vec::new() };
+        let state = Standing { mode: Mode::Stand, standing: 0, vcpus: BTreeMap::new(), kickers: Vec::new(), held: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let mut all = Self { shared, threads: Vec::new() };
         for (index, vcpu) in vcpus.into_iter().enumerate() {
@@ -84,10 +181,18 @@ impl Vcpus {
         self.wait_until_standing();
     }
 
+    /// The same, for a debugger.
+    pub fn debug_port(&self) -> DebugPort {
+        DebugPort { shared: Arc::clone(&self.shared), count: self.threads.len() }
+    }
+
     fn turn_to(&self, mode: Mode) {
         let kickers = {
             let mut state = self.shared.lock();
             state.mode = mode;
+            if let Some(held) = state.held.as_ref().filter(|_| mode == Mode::End) {
+                held.told.signal();
+            }
             state.kickers.clone()
         };
         self.shared.changed.notify_all();
@@ -112,11 +217,14 @@ impl Drop for Vcpus {
 
 fn run(index: usize, mut vcpu: Box<dyn Vcpu>, shared: &Shared, bus: &MachineBus) {
     shared.lock().kickers.push(vcpu.kicker());
-    while shared.stand() {
+    while let Some(running) = shared.stand(index, vcpu) {
+        vcpu = running;
         let why = loop {
             match vcpu.run(bus) {
                 Exit::Continue => {}
                 Exit::Kicked => break None,
+                Exit::Debug(why) if shared.stopped(index, why) => break None,
+                Exit::Debug(_) => {}
                 Exit::Shutdown => break Some(format!("vCPU {index} had a triple fault")),
                 Exit::Failed(why) => break Some(format!("vCPU {index} failed: {why}")),
             }

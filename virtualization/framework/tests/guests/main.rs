@@ -3,6 +3,7 @@
 //! `cargo xtask test` runs these where there is KVM, in an emulated Linux if need be; `cargo nextest run -p virtualization` alone leaves
 //! them out on a computer without. The guests are those of `cargo xtask guests x86_64`.
 
+mod debugger;
 mod guest;
 mod peripherals;
 

@@ -178,7 +178,7 @@ fn consoles_and_named_ports_carry_what_is_written() {
     // Another attachment, while it is open.
     let ((mut heard, output), (input, mut host)) = (pipe(), pipe());
     let port = guest.machine().console_devices()[0].port(1).unwrap();
-    port.set_attachment(Some(SerialAttachment::file_handles(Some(input.into()), Some(output.into()))));
+    port.set_attachment(Some(SerialAttachment::file_handles(Some(input.into()), Some(output.into())))).unwrap();
     host.write_all(b"to the guest again\n").unwrap();
     guest.run("read line <&3; echo heard $line; echo to the host >&3", "heard to the guest again");
     heard.read_exact(&mut said).unwrap();

@@ -1,6 +1,7 @@
 //! Linux's hypervisor (Documentation/virt/kvm/api.rst).
 
 mod cpuid;
+mod debug;
 mod interrupts;
 mod kick;
 mod vcpu;
@@ -64,6 +65,10 @@ impl Hypervisor for Kvm {
 
     fn maximum_vcpus(&self) -> usize {
         self.kvm.get_max_vcpus()
+    }
+
+    fn has_nesting(&self) -> bool {
+        cpuid::has_nesting(&self.cpuid)
     }
 }
 

@@ -10,8 +10,8 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::kick::Flag;
-use super::{cpuid, refused};
-use crate::{Bus, Entry, Exit, GuestMemory, Kicker, Result, Topology, Vcpu};
+use super::{cpuid, debug, refused};
+use crate::{Bus, Debugging, Entry, Exit, GuestMemory, Kicker, Registers, Result, Topology, Vcpu};
 
 /// Bits of control registers (Intel SDM, volume 3, 2.5).
 const CR0_PROTECTED: u64 = 1 << 0;
@@ -104,6 +104,22 @@ impl Vcpu for KvmVcpu {
         Ok(())
     }
 
+    fn registers(&mut self) -> Result<Registers> {
+        debug::registers(&self.fd)
+    }
+
+    fn set_registers(&mut self, registers: &Registers) -> Result<()> {
+        debug::set_registers(&self.fd, registers)
+    }
+
+    fn debug(&mut self, debugging: &Debugging) -> Result<()> {
+        debug::set(&self.fd, debugging)
+    }
+
+    fn translate(&mut self, address: u64) -> Result<Option<u64>> {
+        debug::translate(&self.fd, address)
+    }
+
     fn kicker(&mut self) -> Kicker {
         self.flag.kicker(&mut self.fd)
     }
@@ -137,6 +153,7 @@ impl Vcpu for KvmVcpu {
                 Exit::Continue
             }
             VcpuExit::Intr | VcpuExit::IrqWindowOpen | VcpuExit::Hlt => Exit::Continue,
+            VcpuExit::Debug(why) => Exit::Debug(debug::exit(&why)),
             VcpuExit::Shutdown => Exit::Shutdown,
             VcpuExit::SystemEvent(kind, _) => match kind {
                 KVM_SYSTEM_EVENT_SHUTDOWN => Exit::Failed("the kernel switched the machine off".to_owned()),
