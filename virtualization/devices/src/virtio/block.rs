@@ -1,7 +1,7 @@
 //! The disk (Virtio 1.2, 5.2).
 //!
 //! Each queue has a thread of its own, which reads requests and answers them; meanwhile the host's kernel carries out what they ask for
-//! (io_uring), or other threads do. A flush is answered when every write that was answered before it is on the medium.
+//! (io_uring), or other threads do. A request that comes alone is carried out by the queue's thread itself. A flush is answered when every write that was answered before it is on the medium.
 
 mod disk;
 mod gate;

@@ -68,6 +68,15 @@ impl ActiveQueue {
         }
     }
 
+    /// Whether the guest has made something available that was not taken.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn has_more(&self) -> Result<bool, Error> {
+        let index = self.queue.avail_idx(&self.memory, Ordering::Acquire)?;
+        Ok(index.0 != self.queue.next_avail())
+    }
+
     /// Gives a chain back, to which this many bytes were written. The guest is told by [`Self::interrupt`].
     ///
     /// # Errors

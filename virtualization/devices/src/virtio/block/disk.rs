@@ -15,9 +15,9 @@ use rustix::fs::OFlags;
 
 use super::gate::Gate;
 use super::ordered::Ordered;
-use super::qcow2;
 use super::transfer::{Host, Mode, Transfer};
 use super::vectors::Vectors;
+use super::{pool, qcow2};
 use crate::nbd::{NbdClient, NbdStorage};
 
 /// Bytes of a serial number.
@@ -150,6 +150,12 @@ impl Disk {
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
+    }
+
+    /// Carries out a transfer and waits for it.
+    pub(super) fn carry_out(&self, transfer: &Transfer) -> io::Result<usize> {
+        let file = self.file.as_deref().ok_or(io::ErrorKind::Unsupported)?;
+        pool::carry_out(transfer, file)
     }
 
     /// What carries out its transfers.

@@ -113,7 +113,8 @@ impl Job {
     }
 }
 
-fn carry_out(transfer: &Transfer, file: &File) -> io::Result<usize> {
+/// Carries out a transfer, as far as one system call does.
+pub fn carry_out(transfer: &Transfer, file: &File) -> io::Result<usize> {
     let descriptor = file.as_raw_fd();
     // Places in a file fit, as the file would otherwise be no file; a request has few parts.
     // SAFETY: the parts are mapped until the transfer has ended; the other calls touch no memory.

@@ -107,8 +107,9 @@ impl Transfers for Ring {
 
     fn ended(&mut self) -> Vec<Ended> {
         if let Err(error) = self.submit(0) {
-            // It stays in the queue, and this is called again.
+            // It stays in the queue, and is tried again when the event is heard.
             tracing::warn!(%error, "the kernel does not take a disk's requests");
+            self.event.signal();
         }
         let mut ended = std::mem::take(&mut self.refused);
         for entry in self.ring.completion() {

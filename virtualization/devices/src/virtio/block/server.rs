@@ -42,11 +42,15 @@ pub struct Server {
     write_through: bool,
     pending: Slab<Pending>,
     pieces: Slab<Piece>,
+    /// For so many further requests others are likely to come while one is carried out.
+    crowded: u32,
     inside: bool,
     paused: bool,
     failed: bool,
 }
 
+/// How many requests are not waited for after one during which another one came.
+const CROWDED: u32 = 64;
 /// The most transfers under way before no further request is taken.
 const UNDER_WAY: usize = 256;
 
@@ -59,7 +63,20 @@ impl Server {
         let transfers = host.transfers(UNDER_WAY as u16)?;
         let memory = queue.memory().clone();
         let (pending, pieces) = (Slab::new(), Slab::new());
-        Ok(Self { queue, memory, disk, transfers, failure, write_through, pending, pieces, inside: false, paused: false, failed: false })
+        Ok(Self {
+            queue,
+            memory,
+            disk,
+            transfers,
+            failure,
+            write_through,
+            pending,
+            pieces,
+            crowded: 0,
+            inside: false,
+            paused: false,
+            failed: false,
+        })
     }
 
     /// The queue.
@@ -175,11 +192,33 @@ impl Server {
             return self.answer(&request, status, written);
         }
         self.enter();
+        let is_lone = transfers.len() == 1 && self.pieces.is_empty() && self.crowded == 0 && !self.queue.has_more()?;
+        self.crowded = self.crowded.saturating_sub(1);
         let number = self.pending.insert(Pending { request, written, transfers: 0, status, sync_after });
+        if is_lone {
+            return self.wait_for(number, transfers);
+        }
         for transfer in transfers {
             self.start(number, transfer);
         }
         self.advance(number)
+    }
+
+    /// Carries out the only transfer of the only request that there is, here and now: there is nothing else to do meanwhile, and nobody has
+    /// to be woken.
+    fn wait_for(&mut self, request: usize, transfers: Vec<Transfer>) -> Result<(), virtio_queue::Error> {
+        for transfer in transfers {
+            let result = self.disk.carry_out(&transfer);
+            if let Some(pending) = self.pending.get_mut(request) {
+                pending.transfers += 1;
+            }
+            let number = self.pieces.insert(Piece { request, transfer: Box::new(transfer) });
+            self.ended((number as u64, result))?;
+        }
+        if self.queue.has_more()? {
+            self.crowded = CROWDED;
+        }
+        Ok(())
     }
 
     /// Does what needs the whole image for itself.
