@@ -7,7 +7,9 @@ mod libvirt;
 mod list;
 mod start;
 mod supervisor;
+mod virtualization;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -36,6 +38,12 @@ pub struct Options {
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
+    /// Put the virtualization framework's table into docs/
+    #[arg(long)]
+    write: bool,
+    /// Measure the virtualization framework right here, with what was prepared in this folder
+    #[arg(long, hide = true)]
+    prepared: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +56,8 @@ enum Subject {
     List,
     /// The supervisor's memory and wakeups beside an idle guest
     Supervisor,
+    /// The virtualization framework against QEMU's microvm, on KVM or in an emulated Linux that has it
+    Virtualization,
 }
 
 /// The machine that the measurements start: what `viv create` makes of a kernel.
@@ -57,7 +67,16 @@ const PLAIN: &str = "Plain";
 
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(prepared) = &options.prepared {
+        return virtualization::here(prepared, options.boots);
+    }
     setup::run(setup::Options { yes: options.yes, ..setup::Options::default() })?;
+    if options.only.is_empty() || options.only.contains(&Subject::Virtualization) {
+        virtualization::measure(options.boots, options.write)?;
+    }
+    if options.only == [Subject::Virtualization] {
+        return Ok(());
+    }
     let build = viv::build(&process::root(), true)?;
     let folder = build.with_file_name("bench");
     let viv = Viv::new(&build, folder.join("library"))?;

@@ -18,7 +18,7 @@ use clap::Args;
 
 use crate::process;
 
-pub use tests_on_kvm::test;
+pub use tests_on_kvm::{build, has_kvm, probe, test};
 
 /// What `cargo xtask nested` can be told.
 #[derive(Args)]
@@ -39,17 +39,19 @@ pub struct Options {
 
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
-    Nested { cpus: options.cpus, memory: options.memory, patience: Duration::from_secs(options.timeout) }.run(&options.command, &[])
+    Nested { cpus: options.cpus, memory: options.memory, patience: Duration::from_secs(options.timeout) }
+        .run(&options.command, &[])
+        .map(drop)
 }
 
 /// A Linux with KVM, emulated.
-struct Nested {
+pub struct Nested {
     /// Virtual processors.
-    cpus: u32,
+    pub cpus: u32,
     /// Memory in MiB.
-    memory: u32,
+    pub memory: u32,
     /// How long it may take.
-    patience: Duration,
+    pub patience: Duration,
 }
 
 /// The line with which the emulated Linux says how the program ended.
@@ -59,8 +61,8 @@ const ENDED: &str = "nested: ended with ";
 const CPU: &str = "EPYC,+svm,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-xsavec";
 
 impl Nested {
-    /// Runs a program in it, in the present folder, as root, with these variables; its output is shown.
-    fn run(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<()> {
+    /// Runs a program in it, in the present folder, as root, with these variables; its output is shown and returned.
+    pub fn run(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<String> {
         let host = host::assemble()?;
         let shared = Shared::new()?;
         let script = script(command, variables)?;
@@ -92,29 +94,31 @@ impl Nested {
             // There is no wait with a time limit in the standard library.
             std::thread::sleep(Duration::from_millis(50));
         }
-        match reader.join().ok().flatten() {
-            Some(0) => Ok(()),
-            Some(code) => bail!("The program failed in the emulated Linux (exit status {code})"),
-            None => bail!("The emulated Linux did not get to run the program"),
+        match reader.join().ok() {
+            Some((Some(0), said)) => Ok(said),
+            Some((Some(code), _)) => bail!("The program failed in the emulated Linux (exit status {code})"),
+            _ => bail!("The emulated Linux did not get to run the program"),
         }
     }
 }
 
 /// Shows what the program says and finds how it ended. What firmware and kernel say before it is left out.
-fn show(mut output: impl BufRead) -> Option<i32> {
-    let (mut line, mut ended) = (Vec::new(), None);
+fn show(mut output: impl BufRead) -> (Option<i32>, String) {
+    let (mut line, mut ended, mut said) = (Vec::new(), None, String::new());
     while output.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
         let text = String::from_utf8_lossy(&line);
         match text.trim_end().strip_prefix(ENDED) {
             Some(code) => ended = code.parse().ok(),
             None if ended.is_none() => {
-                let _ = std::io::stdout().write_all(text.replace('\r', "").as_bytes());
+                let text = text.replace('\r', "");
+                let _ = std::io::stdout().write_all(text.as_bytes());
+                said += &text;
             }
             None => {}
         }
         line.clear();
     }
-    ended
+    (ended, said)
 }
 
 /// What the emulated Linux executes.
@@ -157,8 +161,9 @@ mod tests {
 
     #[test]
     fn the_end_is_found_and_not_shown() {
-        assert_eq!(show("one\r\ntwo\r\nnested: ended with 3\r\nreboot: Power down\r\n".as_bytes()), Some(3));
-        assert_eq!(show("one\n".as_bytes()), None);
+        let shown = show("one\r\ntwo\r\nnested: ended with 3\r\nreboot: Power down\r\n".as_bytes());
+        assert_eq!(shown, (Some(3), "one\ntwo\n".to_owned()));
+        assert_eq!(show("one\n".as_bytes()).0, None);
     }
 
     #[test]

@@ -34,13 +34,14 @@ impl Serial {
         Self { output, unread: String::new(), log }
     }
 
-    /// Waits until the text has appeared; what came before it is forgotten.
-    pub fn wait_for(&mut self, text: &str) -> Result<()> {
+    /// Waits until the text has appeared; returns what came before it, and forgets it.
+    pub fn wait_for(&mut self, text: &str) -> Result<String> {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.unread.find(text) {
+                let before = self.unread[..at].to_owned();
                 self.unread.drain(..at + text.len());
-                return Ok(());
+                return Ok(before);
             }
             match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => {

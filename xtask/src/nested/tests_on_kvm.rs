@@ -23,8 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 pub fn test() -> Result<()> {
     guests::assemble(&["x86_64".to_owned()])?;
     let program = build(&["test", "--no-run", "--test", TEST], &[], TEST)?;
-    // It runs in a guest that has no libraries.
-    let probe = build(&["rustc", "--example", PROBE], &["-C", "target-feature=+crt-static", "-C", "strip=symbols"], PROBE)?;
+    let probe = probe()?;
     let folder = guests::folder()?;
     let variables =
         [("VIVARIUM_GUESTS", folder.as_path()), ("VIVARIUM_GUEST_PROBE", probe.as_path()), ("VIVARIUM_REQUIRE_GUESTS", Path::new("1"))];
@@ -35,17 +34,22 @@ pub fn test() -> Result<()> {
         return process::run(Command::new(&arguments[0]).args(&arguments[1..]).envs(variables));
     }
     println!("== guests on the KVM of an emulated Linux, which takes some minutes");
-    Nested { cpus: 2, memory: 3072, patience: PATIENCE }.run(&arguments, &variables)
+    Nested { cpus: 2, memory: 3072, patience: PATIENCE }.run(&arguments, &variables).map(drop)
+}
+
+/// Builds the program that runs in guests, which have no libraries.
+pub fn probe() -> Result<PathBuf> {
+    build(&["rustc", "--example", PROBE], &["-C", "target-feature=+crt-static", "-C", "strip=symbols"], PROBE)
 }
 
 /// Whether there is a KVM that runs ordinary guests and may be used.
-fn has_kvm() -> bool {
+pub fn has_kvm() -> bool {
     let hardware = ["kvm_intel", "kvm_amd"].iter().any(|module| Path::new("/sys/module").join(module).exists());
     hardware && OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
 }
 
 /// Builds something of the package and returns where it is.
-fn build(what: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
+pub fn build(what: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(what).args(["--locked", "--quiet", "--message-format=json", "--package", PACKAGE]);
     if !flags.is_empty() {
