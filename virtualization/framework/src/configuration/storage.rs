@@ -299,9 +299,12 @@ impl BlockDeviceAttachment {
     fn validate(&self, problems: &mut Problems<'_>) {
         match self.file.metadata() {
             Err(error) => problems.add(format!("Could not look at the device ({error})")),
-            Ok(metadata) => problems.require(metadata.file_type().is_block_device(), || {
-                "The descriptor is not of a block device; for a file use DiskImage".to_owned()
-            }),
+            Ok(metadata) => {
+                let kind = metadata.file_type();
+                // A Mac has each disk a second time, without its cache.
+                let is_device = kind.is_block_device() || cfg!(target_os = "macos") && kind.is_char_device();
+                problems.require(is_device, || "The descriptor is not of a block device; for a file use DiskImage".to_owned());
+            }
         }
         problems
             .field("synchronization_mode")
