@@ -50,10 +50,14 @@ pub fn page(said: &str, place: &str, rounds: u32) -> String {
     format!(
         "# The virtualization framework against QEMU's microvm
 
-Made by `cargo xtask bench virtualization --boots {rounds} --write`, {place}. Both run the same kernel (Debian's, as an ELF file), initial RAM
-disk and disks, in the same run, in turn, with one vCPU and 256 MiB; the best of each side's runs counts. Absolute numbers of an emulated computer are long; ratios are what counts.
-QEMU's microvm has `rtc=on,pit=off,pic=off`, and for its disks PCI, io_uring and an I/O thread. Disks are files in memory, both cached, so
-that a flush costs what the path to it costs. The host allows huge pages for shared memory (`shmem_enabled`: `advise`).
+Made by `cargo xtask bench virtualization --boots {rounds} --write`, {place}.
+
+Both run the same kernel (Debian's, as an ELF file), initial RAM disk and disks, in the same run, in turn, with one vCPU and 256 MiB; the
+best of each side's runs counts. On an emulated computer everything takes long, and what else the host does shows; only ratios mean
+something. QEMU's microvm has `rtc=on,pit=off,pic=off`, and for its disks PCI, io_uring and an I/O thread. Disks are files in memory, both
+cached, so that a flush costs what the path to it costs. The host allows huge pages for shared memory (`shmem_enabled`: `advise`). Memory
+beyond the guest's is what the kernel counts as anonymous and file pages of the process, give or take some pages a thread.
+
 \"Worse\" marks where we lose.
 
 {}
