@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use devices::virtio::{Block, Disk};
+use proptest::prelude::*;
 
 use crate::block::{MODES, header, range, read, status, write};
 use crate::driver::{Driver, file};
@@ -137,5 +138,42 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
         let cut = Image::new(&[]).unwrap();
         cut.file().set_len(length).unwrap();
         assert!(Disk::qcow2(cut.file(), false).is_err(), "{length}");
+    }
+}
+
+/// Numbers that make trouble: nothing, everything, what is just beyond, places of other tables.
+fn trouble() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(0),
+        Just(u64::MAX),
+        any::<u64>(),
+        (0_u64..64).prop_map(|bit| 1 << bit),
+        (0_u64..12).prop_map(|cluster| 1 << 63 | cluster << 12)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever its tables say, an image is refused or used, with errors where they make no sense; nothing panics or hangs.
+    #[test]
+    fn a_damaged_image_is_refused_or_used(damage in prop::collection::vec((0_u64..(7 << 12) / 8, trouble()), 1..6)) {
+        let Some(image) = Image::new(&["-o", "cluster_size=4k"]) else { return Ok(()) };
+        let written = image.qemu("qemu-io", &["-f", "qcow2", "-c", "write -P 5 0 64k", "-c", "write -c -P 6 64k 4k"]);
+        prop_assert!(written.status.success(), "{written:?}");
+        for (entry, value) in damage {
+            // Mostly where tables have entries: at the beginning of clusters.
+            let place = if entry % 3 == 0 { entry } else { entry / 512 * 512 + entry % 12 } * 8;
+            image.file().write_all_at(&value.to_be_bytes(), place).unwrap();
+        }
+        let Ok(disk) = Disk::qcow2(image.file(), false) else { return Ok(()) };
+        let mut driver = Driver::ready(Box::new(Block::new(disk)), 1 << 9);
+        for sector in [0, 64, 128, 4096, 16_376] {
+            read(&mut driver, sector, 4096);
+            write(&mut driver, sector, vec![7; 4096]);
+            status(&mut driver, header(4, 0));
+            status(&mut driver, [header(13, 0), range(sector, 8, 1)].concat());
+        }
+        prop_assert_eq!(driver.status(), 15);
     }
 }

@@ -74,7 +74,11 @@ fn open_image(image: &DiskImage) -> Result<Disk> {
 
 /// The file, opened once more, for this machine alone, and locked for as long as it has it open: by one writer, or by any number of readers.
 fn locked(file: &File, access: Access, caching: Option<CachingMode>, what: &dyn Fn() -> String) -> Result<File> {
-    let file = open_again(file, access, caching).map_err(|error| unusable(what, error))?;
+    let file = open_again(file, access, caching).map_err(|error| {
+        let is_refused = caching == Some(CachingMode::Uncached) && error.kind() == io::ErrorKind::InvalidInput;
+        let why = if is_refused { ": its file system does not bypass the host's cache; CachingMode::Cached does without" } else { "" };
+        Error::because(ErrorKind::InvalidDiskImage, format!("Could not use {}{why}", what()), error)
+    })?;
     image_lock::lock(&file, access == Access::ReadWrite).map_err(|error| {
         let message = if error.kind() == io::ErrorKind::WouldBlock {
             format!("Could not use {}: an image locked by another process; stop what uses it, or open it read-only in both", what())

@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,12 +21,12 @@ use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::storage::drivers::CommonStorageHelper;
 use imago::{Storage, StorageExt};
 
+use super::qcow2::{OFFSET, read};
+
 /// Bytes of a header's beginning that say where tables are.
 const HEADER: usize = 72;
 /// Bytes of a table's entry.
 const ENTRY: usize = 8;
-/// Bits of a table's entry that are an offset.
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// The largest table that is looked at: that of an image of 4 EiB with clusters of 2 MiB.
 const TABLE_MAXIMUM: u64 = 1 << 25;
 
@@ -115,7 +114,7 @@ impl Ordered {
 
     /// Finds out where the tables are.
     fn look(&self, state: &mut State) -> io::Result<()> {
-        let header = self.read_table(0, HEADER as u64)?;
+        let header = read(&self.tables_file, 0, HEADER as u64)?;
         let word = |place: usize| u64::from(u32::from_be_bytes(std::array::from_fn(|byte| header[place + byte])));
         let long = |place: usize| word(place) << 32 | word(place + 4);
         state.cluster = 1 << word(20).clamp(9, 21);
@@ -127,32 +126,12 @@ impl Ordered {
             }
             (table.start, table.length) = (start, length);
             table.targets.clear();
-            let bytes = self.read_table(start, length)?;
+            let bytes = read(&self.tables_file, start, length)?;
             let waiting: Vec<[u8; ENTRY]> = table.waiting.values().copied().collect();
             let entries = bytes.chunks_exact(ENTRY).map(|entry| std::array::from_fn(|byte| entry[byte]));
             entries.chain(waiting).for_each(|entry| table.learn(entry));
         }
         Ok(())
-    }
-
-    /// Bytes of the file; beyond its end zeros.
-    fn read_table(&self, place: u64, length: u64) -> io::Result<Vec<u8>> {
-        const BLOCK: u64 = 4096;
-        // In whole blocks, of the file and of memory, for files that are not cached.
-        let (start, end) = (place / BLOCK * BLOCK, (place + length).next_multiple_of(BLOCK));
-        let mut room = vec![0; (end - start + BLOCK) as usize];
-        let first = room.as_ptr().align_offset(BLOCK as usize);
-        let mut count = 0;
-        while start + (count as u64) < end {
-            match self.tables_file.read_at(&mut room[first + count..first + (end - start) as usize], start + count as u64) {
-                Ok(0) => break,
-                Ok(more) => count += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let begin = first + (place - start) as usize;
-        Ok(room[begin..begin + length as usize].to_vec())
     }
 
     /// Writes entries that waited, after everything that was written before.
@@ -218,7 +197,7 @@ impl Storage for Ordered {
             // SAFETY: the caller's promises are those that are asked for.
             return unsafe { self.file.pure_readv(room, offset) };
         }
-        let mut bytes = self.read_table(offset, length)?;
+        let mut bytes = read(&self.tables_file, offset, length)?;
         tables.into_iter().for_each(|table| table.cover(offset, &mut bytes));
         room.copy_from_slice(&bytes);
         Ok(())

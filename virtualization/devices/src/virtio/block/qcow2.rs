@@ -7,10 +7,15 @@ use std::os::unix::fs::FileExt;
 
 const MAGIC: &[u8; 4] = b"QFI\xfb";
 /// Bytes of a header that every image has, and every image of version 3.
-const V2_HEADER: usize = 72;
-const HEADER: usize = 104;
+const V2_HEADER: u64 = 72;
+const HEADER: u64 = 104;
 /// What a read past the host's cache has to be a multiple of, almost everywhere.
-const BLOCK: usize = 4096;
+const BLOCK: u64 = 4096;
+/// Bits of a table's entry that are an offset.
+pub const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+/// The largest tables that QEMU allows: mappings and reference counts.
+const L1_MAXIMUM: u64 = 32 << 20;
+const COUNTS_MAXIMUM: u64 = 8 << 20;
 /// Bits of the incompatible features, with what they mean and what to do.
 const FEATURES: &[(u64, &str)] = &[
     (1 << 0, "it was not closed properly by a program that keeps its reference counts late; qemu-img check -r all repairs it"),
@@ -25,8 +30,9 @@ const FEATURES: &[(u64, &str)] = &[
 /// # Errors
 /// With the reason and what to do.
 pub fn check(file: &File, read_only: bool) -> io::Result<u64> {
-    let header = read(file)?;
-    if header.len() < V2_HEADER || header[..4] != *MAGIC {
+    let size = file.metadata()?.len();
+    let header = read(file, 0, HEADER)?;
+    if size < V2_HEADER || header[..4] != *MAGIC {
         return Err(refused("It is not a qcow2 image"));
     }
     let word = |place: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[place + byte]));
@@ -35,7 +41,7 @@ pub fn check(file: &File, read_only: bool) -> io::Result<u64> {
         2 if read_only => {}
         // The library cannot give room back in these.
         2 => return Err(refused("It has version 2 of the format; qemu-img amend -o compat=1.1 makes it version 3")),
-        3 if header.len() == HEADER => {}
+        3 if size >= HEADER => {}
         other => return Err(refused(&format!("It has version {other} of the format, which is not known here"))),
     }
     if word(32) != 0 {
@@ -56,31 +62,66 @@ pub fn check(file: &File, read_only: bool) -> io::Result<u64> {
     if features != 0 {
         return Err(refused(&format!("It has features that are not known here (bits {features:#x})")));
     }
+    let cluster: u64 = match word(20) {
+        bits @ 9..=21 => 1 << bits,
+        bits => return Err(refused(&format!("Its clusters have 2^{bits} bytes; 2^9 to 2^21 are allowed"))),
+    };
+    let (l1, counts) = (u64::from(word(36)) * 8, u64::from(word(56)) * cluster);
+    if l1 > L1_MAXIMUM || counts > COUNTS_MAXIMUM || counts == 0 {
+        return Err(refused("Its tables have sizes that are not allowed"));
+    }
+    // One entry of the L1 table is for a cluster of entries for clusters.
+    if long(24).div_ceil(cluster * (cluster / 8)) > l1 / 8 {
+        return Err(refused("Its tables are too small for its disk"));
+    }
     // Where there is nothing of a table, the library would read zeros: a disk that is empty.
-    let tables = [(long(40), u64::from(word(36)) * 8), (long(48), 8)];
-    let size = file.metadata()?.len();
-    if tables.iter().any(|(start, length)| start.checked_add(*length).is_none_or(|end| end > size)) {
+    let is_missing = |start: u64, length: u64| start.checked_add(length).is_none_or(|end| end > size);
+    if is_missing(long(40), l1) || is_missing(long(48), 8) {
         return Err(refused("It ends before its tables do: part of the file is missing"));
     }
-    match word(20) {
-        bits @ 9..=21 => Ok(1 << bits),
-        bits => Err(refused(&format!("Its clusters have 2^{bits} bytes; 2^9 to 2^21 are allowed"))),
+    check_table(file, long(40), l1, (cluster, size))?;
+    // The first entry is for the cluster of the header itself.
+    let counted = check_table(file, long(48), counts, (cluster, size))?;
+    if counted.iter().take(8).all(|byte| *byte == 0) {
+        return Err(refused("Its reference counts are missing; qemu-img check -r all repairs them"));
     }
+    Ok(cluster)
 }
 
 fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// The header, or what there is of it.
-fn read(file: &File) -> io::Result<Vec<u8>> {
-    let mut room = vec![0; 2 * BLOCK];
-    let start = room.as_ptr().align_offset(BLOCK);
-    let count = loop {
-        match file.read_at(&mut room[start..start + BLOCK], 0) {
+/// Bytes of the file; beyond its end zeros.
+///
+/// # Errors
+/// What the host says.
+pub fn read(file: &File, place: u64, length: u64) -> io::Result<Vec<u8>> {
+    // In whole blocks, of the file and of memory, for files that are not cached.
+    let (start, end) = (place / BLOCK * BLOCK, (place + length).next_multiple_of(BLOCK));
+    let mut room = vec![0; (end - start + BLOCK) as usize];
+    let first = room.as_ptr().align_offset(BLOCK as usize);
+    let mut count = 0;
+    while start + (count as u64) < end {
+        match file.read_at(&mut room[first + count..first + (end - start) as usize], start + count as u64) {
+            Ok(0) => break,
+            Ok(more) => count += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other?,
+            Err(error) => return Err(error),
         }
-    };
-    Ok(room[start..start + count.min(HEADER)].to_vec())
+    }
+    let begin = first + (place - start) as usize;
+    Ok(room[begin..begin + length as usize].to_vec())
+}
+
+/// Refuses a table whose entries point to where no cluster can be.
+fn check_table(file: &File, start: u64, length: u64, (cluster, size): (u64, u64)) -> io::Result<Vec<u8>> {
+    let table = read(file, start, length)?;
+    for entry in table.chunks_exact(8) {
+        let target = u64::from_be_bytes(std::array::from_fn(|byte| entry[byte])) & OFFSET;
+        if !target.is_multiple_of(cluster) || target >= size {
+            return Err(refused("Its tables point to where nothing is; qemu-img check says more"));
+        }
+    }
+    Ok(table)
 }
