@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use hv::{Event, Interrupt};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::{Deserialize, Serialize};
 use vm_superio::serial::SerialEvents;
-use vm_superio::{Serial, Trigger};
+use vm_superio::{Serial, SerialState, Trigger};
 
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
@@ -84,6 +85,51 @@ impl SerialEvents for Emptied {
 
 type Registers = Serial<Line, Emptied, Output>;
 
+/// A UART, to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UartState {
+    /// Divisor, low and high; interrupt enable and identification; line control and status; modem control and status; scratch.
+    registers: [u8; 9],
+    /// What the guest has not taken yet.
+    received: Vec<u8>,
+}
+
+impl From<SerialState> for UartState {
+    fn from(state: SerialState) -> Self {
+        let registers = [
+            state.baud_divisor_low,
+            state.baud_divisor_high,
+            state.interrupt_enable,
+            state.interrupt_identification,
+            state.line_control,
+            state.line_status,
+            state.modem_control,
+            state.modem_status,
+            state.scratch,
+        ];
+        Self { registers, received: state.in_buffer }
+    }
+}
+
+impl From<&UartState> for SerialState {
+    fn from(state: &UartState) -> Self {
+        let [divisor_low, divisor_high, enable, identification, line_control, line_status, modem_control, modem_status, scratch] =
+            state.registers;
+        Self {
+            baud_divisor_low: divisor_low,
+            baud_divisor_high: divisor_high,
+            interrupt_enable: enable,
+            interrupt_identification: identification,
+            line_control,
+            line_status,
+            modem_control,
+            modem_status,
+            scratch,
+            in_buffer: state.received.clone(),
+        }
+    }
+}
+
 /// The UART.
 pub struct Uart {
     registers: Arc<Mutex<Registers>>,
@@ -95,19 +141,32 @@ fn lock(registers: &Mutex<Registers>) -> MutexGuard<'_, Registers> {
 }
 
 impl Uart {
-    /// A UART with this interrupt; what `input` gives is read on the loop.
+    /// A UART with this interrupt, as it was when it was saved or else as after power-on; what `input` gives is read on the loop.
     ///
     /// # Errors
-    /// Where there are no descriptors left.
-    pub fn new(interrupt: Interrupt, input: Option<Arc<File>>, output: Output, events: &EventLoop) -> io::Result<Self> {
+    /// Where there are no descriptors left, or what was saved makes no sense.
+    pub fn new(
+        interrupt: Interrupt,
+        input: Option<Arc<File>>,
+        output: Output,
+        events: &EventLoop,
+        saved: Option<&UartState>,
+    ) -> io::Result<Self> {
         let emptied = Event::new()?;
-        let registers = Serial::with_events(Line(interrupt), Emptied(emptied.clone()), output);
+        let state = saved.map_or_else(SerialState::default, SerialState::from);
+        let registers = Serial::from_state(&state, Line(interrupt), Emptied(emptied.clone()), output);
+        let registers = registers.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the serial port holds more than it can"))?;
         let registers = Arc::new(Mutex::new(registers));
         let reader = input.map(|file| {
             let reader = Reader { file, emptied, registers: Arc::clone(&registers), is_watched: true };
             events.add(reader, |reader, watches| reader.begin(watches))
         });
         Ok(Self { registers, _reader: reader.transpose()? })
+    }
+
+    /// The UART as it is, while nobody reads or writes.
+    pub fn save(&self) -> UartState {
+        lock(&self.registers).state().into()
     }
 
     /// A read of one of its eight ports.
@@ -216,7 +275,7 @@ mod tests {
     use super::*;
 
     fn uart(input: Option<Arc<File>>, output: Option<Arc<File>>, events: &EventLoop) -> Uart {
-        Uart::new(FakeVm::default().line(4).unwrap(), input, Output::new(output), events).unwrap()
+        Uart::new(FakeVm::default().line(4).unwrap(), input, Output::new(output), events, None).unwrap()
     }
 
     fn file(descriptor: OwnedFd) -> Arc<File> {
@@ -250,6 +309,33 @@ mod tests {
         let sent: Vec<u8> = (0..1000_u32).map(|index| index as u8).collect();
         File::from(writer).write_all(&sent).unwrap();
         assert_eq!(guest_reads(&uart, sent.len()), sent);
+    }
+
+    #[test]
+    fn what_was_received_survives_being_saved() {
+        let events = EventLoop::new("test").unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let one = uart(Some(file(reader)), None, &events);
+        // Interrupts for received characters, and a divisor.
+        for (port, value) in [(1, 1), (3, 0x83), (0, 12), (3, 3), (7, 0x5a)] {
+            one.write(port, &[value]);
+        }
+        File::from(writer).write_all(b"typed").unwrap();
+        let mut status = [0];
+        while status[0] & 1 == 0 {
+            one.read(5, &mut status);
+            std::thread::yield_now();
+        }
+        events.pause();
+        let state: UartState = serde_json::from_value(serde_json::json!(one.save())).unwrap();
+
+        let line = FakeVm::default().line(4).unwrap();
+        let restored = Uart::new(line.clone(), None, Output::new(None), &events, Some(&state)).unwrap();
+        assert!(line.event().take(), "the interrupt that the guest has not seen");
+        assert_eq!(restored.save(), state);
+        assert_eq!(guest_reads(&restored, 5), b"typed");
+        let more = UartState { received: vec![0; 65], ..state };
+        assert!(Uart::new(line, None, Output::new(None), &events, Some(&more)).is_err());
     }
 
     #[test]

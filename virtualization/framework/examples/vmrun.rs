@@ -4,7 +4,9 @@
 //! $ cargo run -p virtualization --example vmrun -- --kernel /boot/vmlinuz --initrd initrd.gz --command-line console=ttyS0
 //! ```
 //!
-//! The serial port is on standard input and output. It exits with 0 when the guest has powered off, with 1 when something failed.
+//! The serial port is on standard input and output. It exits with 0 when the guest has powered off or was saved, with 1 when something
+//! failed. With `--save FILE` it saves the guest when it is told to end (SIGTERM, or Ctrl-C); with `--restore FILE` and otherwise the same
+//! flags it goes on from there.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -12,12 +14,16 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 
 use anyhow::Context;
 use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use virtualization::{
-    Access, DiskImage, EntropyDevice, Event, GdbDebugStub, LinuxBootLoader, MIB, NatNetworkAttachment, NbdAttachment, SerialAttachment,
-    SocketDevice, StorageAttachment, Uart16550, VirtioBlockDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    Access, DiskImage, EntropyDevice, Event, GdbDebugStub, GenericPlatform, LinuxBootLoader, MIB, MacAddress, MachineIdentifier,
+    NatNetworkAttachment, NbdAttachment, SerialAttachment, SocketDevice, StorageAttachment, Uart16550, VirtioBlockDevice,
+    VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -58,7 +64,17 @@ struct Arguments {
     /// End when the guest reboots
     #[arg(long)]
     no_reboot: bool,
+    /// When told to end (SIGTERM, SIGINT), save the guest to this file first
+    #[arg(long)]
+    save: Option<PathBuf>,
+    /// Go on with the guest that was saved to this file
+    #[arg(long)]
+    restore: Option<PathBuf>,
 }
+
+/// The same each time, as a guest that was saved expects: this program runs one machine.
+const IDENTIFIER: [u8; 16] = *b"vmrun\0\0\x40\x80vmrun\0\0";
+const ADDRESS: MacAddress = MacAddress::new([0x02, b'v', b'm', b'r', b'u', b'n']);
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -79,6 +95,8 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     let output = std::io::stdout().as_fd().try_clone_to_owned().context("Could not take standard output")?;
 
     let mut configuration = VirtualMachineConfiguration::new();
+    let machine_identifier = MachineIdentifier::from_data_representation(&IDENTIFIER).context("The identifier is none")?;
+    configuration.platform = GenericPlatform { machine_identifier, ..GenericPlatform::default() }.into();
     configuration.cpu_count = arguments.cpus;
     configuration.memory_size = arguments.memory.saturating_mul(MIB);
     configuration.boot_loader = Some(loader.into());
@@ -90,7 +108,7 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
         configuration.storage_devices.push(VirtioBlockDevice::new(attachment).into());
     }
     if arguments.net {
-        configuration.network_devices.push(VirtioNetworkDevice::new(NatNetworkAttachment::new()).into());
+        configuration.network_devices.push(VirtioNetworkDevice::new(NatNetworkAttachment::new()).mac_address(ADDRESS).into());
     }
     if !arguments.sockets.is_empty() {
         configuration.socket_devices.push(SocketDevice::Virtio);
@@ -107,24 +125,47 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for socket in &arguments.sockets {
         forward(&machine, socket)?;
     }
-    let events = machine.events();
-    machine.start().wait()?;
-    for event in events {
-        let said = match event {
-            Event::GuestStopped => {
+    let (sender, happenings) = channel();
+    let (events, told) = (machine.events(), sender.clone());
+    std::thread::spawn(move || events.for_each(|event| drop(told.send(Happening::Event(event)))));
+    if arguments.save.is_some() {
+        let mut signals = Signals::new([SIGTERM, SIGINT]).context("Could not wait for signals")?;
+        std::thread::spawn(move || signals.forever().for_each(|_| drop(sender.send(Happening::ToldToEnd))));
+    }
+    match &arguments.restore {
+        Some(path) => {
+            machine.restore_machine_state_from(path).wait()?;
+            machine.resume().wait()?;
+        }
+        None => machine.start().wait()?,
+    }
+    for happening in happenings {
+        let said = match (happening, &arguments.save) {
+            (Happening::ToldToEnd, Some(path)) => {
+                machine.pause().wait()?;
+                machine.save_machine_state_to(path).wait()?;
+                return say("the guest was saved");
+            }
+            (Happening::Event(Event::GuestStopped), _) => {
                 return say("the guest powered off");
             }
-            Event::StoppedWithError(error) => anyhow::bail!("The machine stopped: {error}"),
-            Event::GuestRebooted if arguments.no_reboot => {
+            (Happening::Event(Event::StoppedWithError(error)), _) => anyhow::bail!("The machine stopped: {error}"),
+            (Happening::Event(Event::GuestRebooted), _) if arguments.no_reboot => {
                 return say("the guest rebooted");
             }
-            Event::GuestRebooted => "the guest rebooted",
-            Event::GuestPanicked => "the guest panicked",
+            (Happening::Event(Event::GuestRebooted), _) => "the guest rebooted",
+            (Happening::Event(Event::GuestPanicked), _) => "the guest panicked",
             _ => continue,
         };
         say(said)?;
     }
     Ok(())
+}
+
+/// What there is to react to.
+enum Happening {
+    Event(Event),
+    ToldToEnd,
 }
 
 /// Hands connections to a port of the host over to whoever listens at a path.

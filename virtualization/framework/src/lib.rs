@@ -46,6 +46,8 @@ mod inbox;
 pub mod lifecycle;
 mod machine;
 mod network;
+#[cfg(target_os = "linux")]
+mod saved_state;
 mod socket;
 mod state;
 mod task;
@@ -71,5 +73,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventStream};
 pub use machine::{StartOptions, VirtualMachine};
 pub use network::NetworkHandle;
+#[cfg(target_os = "linux")]
+pub use saved_state::SavedMachineState;
 pub use socket::{SocketConnection, SocketListener, VirtioSocketDevice};
 pub use state::State;

@@ -160,7 +160,8 @@ impl VirtualMachine {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Save`] where the file could not be written; there is then none, or the one that was there before.
-    /// [`crate::ErrorKind::NotSupported`] for what cannot be saved; on KVM nothing can be yet.
+    /// [`crate::ErrorKind::NotSupported`] for devices that cannot be saved
+    /// ([`VirtualMachineConfiguration::validate_save_restore_support`]).
     pub fn save_machine_state_to(&self, path: impl AsRef<Path>) -> Completion<()> {
         self.control.ask(Task::Save(path.as_ref().to_owned()))
     }

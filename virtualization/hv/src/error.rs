@@ -33,6 +33,17 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A state was saved where the processor is another one.
+    #[error("The state was saved on another processor: {0}")]
+    OtherProcessor(String),
+    /// A state that was saved is none of this hypervisor's.
+    #[error("The saved state of {part} is none of this hypervisor's")]
+    ForeignState {
+        /// Of what.
+        part: &'static str,
+        /// What it lacks.
+        source: serde_json::Error,
+    },
     /// There are no more interrupts.
     #[error("The machine has no interrupt left for another device")]
     OutOfInterrupts,

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use serde::Deserialize;
+use serde_json::json;
+
 use crate::hypervisor::*;
 use crate::{Debugging, Error, Event, GuestMemory, Registers, Result};
 
@@ -29,6 +32,21 @@ pub struct FakeHypervisor {
     machines: Arc<Mutex<usize>>,
     refuses: Arc<Mutex<bool>>,
     debugging: Arc<Mutex<BTreeMap<u8, Debugging>>>,
+    processor: Arc<Mutex<String>>,
+    counters: Arc<Mutex<Counters>>,
+}
+
+/// A guest's state: what has to be kept for it to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// The machine's.
+    pub machine: u64,
+    /// The vCPUs', by number.
+    pub vcpus: BTreeMap<u8, u64>,
+}
+
+fn number(state: &SavedState, part: &'static str) -> Result<u64> {
+    u64::deserialize(state).map_err(|source| Error::ForeignState { part, source })
 }
 
 impl FakeHypervisor {
@@ -53,6 +71,16 @@ impl FakeHypervisor {
         lock(&self.debugging).clone()
     }
 
+    /// From now on, the processor's name.
+    pub fn set_processor(&self, name: &str) {
+        name.clone_into(&mut lock(&self.processor));
+    }
+
+    /// The latest machine's state, to be looked at and changed.
+    pub fn counters(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.counters)
+    }
+
     /// How many machines were made.
     pub fn machines(&self) -> usize {
         *lock(&self.machines)
@@ -65,6 +93,7 @@ impl Hypervisor for FakeHypervisor {
             return Err(Error::NoPermission);
         }
         *lock(&self.machines) += 1;
+        *lock(&self.counters) = Counters::default();
         Ok(Arc::new(FakeVm { hypervisor: self.clone(), ..FakeVm::default() }))
     }
 
@@ -74,6 +103,16 @@ impl Hypervisor for FakeHypervisor {
 
     fn has_nesting(&self) -> bool {
         false
+    }
+
+    fn processor(&self) -> SavedState {
+        json!(*lock(&self.processor))
+    }
+
+    fn check_processor(&self, saved: &SavedState) -> Result<()> {
+        let saved = String::deserialize(saved).map_err(|source| Error::ForeignState { part: "the processor", source })?;
+        let name = lock(&self.processor);
+        if *name == saved { Ok(()) } else { Err(Error::OtherProcessor(format!("{saved}, and this one is {name}"))) }
     }
 }
 
@@ -93,9 +132,19 @@ impl FakeVm {
 
 impl Vm for FakeVm {
     fn create_vcpu(&self, topology: Topology) -> Result<Box<dyn Vcpu>> {
+        self.hypervisor.counters().vcpus.insert(topology.index, 0);
         let (registers, debugging) =
             (Registers { instruction: topology.index.into(), ..Registers::default() }, Arc::clone(&self.hypervisor.debugging));
-        Ok(Box::new(FakeVcpu { topology, steps: Arc::clone(&self.hypervisor.steps), kicked: Arc::default(), registers, debugging }))
+        Ok(Box::new(FakeVcpu { topology, hypervisor: self.hypervisor.clone(), kicked: Arc::default(), registers, debugging }))
+    }
+
+    fn save(&self) -> Result<SavedState> {
+        Ok(json!(self.hypervisor.counters().machine))
+    }
+
+    fn restore(&self, state: &SavedState) -> Result<()> {
+        self.hypervisor.counters().machine = number(state, "the machine")?;
+        Ok(())
     }
 }
 
@@ -145,7 +194,7 @@ impl MessageInterrupt for FakeMessage {
 #[derive(Debug)]
 struct FakeVcpu {
     topology: Topology,
-    steps: Arc<(Mutex<VecDeque<Step>>, Condvar)>,
+    hypervisor: FakeHypervisor,
     kicked: Arc<Mutex<bool>>,
     registers: Registers,
     debugging: Arc<Mutex<BTreeMap<u8, Debugging>>>,
@@ -175,8 +224,18 @@ impl Vcpu for FakeVcpu {
         Ok(Some(address).filter(|address| address >> 63 == 0))
     }
 
+    fn save(&mut self) -> Result<SavedState> {
+        Ok(json!(self.hypervisor.counters().vcpus.get(&self.topology.index)))
+    }
+
+    fn restore(&mut self, state: &SavedState) -> Result<()> {
+        let count = number(state, "a vCPU")?;
+        self.hypervisor.counters().vcpus.insert(self.topology.index, count);
+        Ok(())
+    }
+
     fn kicker(&mut self) -> Kicker {
-        let (steps, kicked) = (Arc::clone(&self.steps), Arc::clone(&self.kicked));
+        let (steps, kicked) = (Arc::clone(&self.hypervisor.steps), Arc::clone(&self.kicked));
         Kicker::new(move || {
             // With the lock that the vCPU waits with, so that no kick falls between its look and its sleep.
             let _steps = lock(&steps.0);
@@ -186,7 +245,7 @@ impl Vcpu for FakeVcpu {
     }
 
     fn run(&mut self, bus: &dyn Bus) -> Exit {
-        let mut steps = lock(&self.steps.0);
+        let mut steps = lock(&self.hypervisor.steps.0);
         loop {
             if std::mem::take(&mut *lock(&self.kicked)) {
                 return Exit::Kicked;
@@ -206,7 +265,7 @@ impl Vcpu for FakeVcpu {
                     Step::Exit(exit) => exit,
                 };
             }
-            steps = self.steps.1.wait(steps).unwrap_or_else(PoisonError::into_inner);
+            steps = self.hypervisor.steps.1.wait(steps).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! A machine calls in this order: [`Hypervisor::create_vm`] with the memory; [`Vm::create_vcpu`] for each vCPU, 0 first; then each vCPU's
 //! [`Vcpu::enter_at`] (only vCPU 0; the others wait for the guest to start them) and [`Vcpu::run`] in a loop on a thread of its own.
+//!
+//! A machine that is restored calls, instead of [`Vcpu::enter_at`]: [`Hypervisor::check_processor`] before anything, [`Vcpu::restore`] for
+//! each vCPU, then [`Vm::restore`], both before any of its devices interrupts the guest.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{DebugExit, Debugging, Event, GuestMemory, Registers, Result};
+
+/// What a hypervisor knows of a part of a machine, to be kept in a file: in words that only the same kind of hypervisor understands.
+pub type SavedState = serde_json::Value;
 
 /// A way to make virtual machines.
 pub trait Hypervisor: fmt::Debug + Send + Sync {
@@ -18,6 +24,15 @@ pub trait Hypervisor: fmt::Debug + Send + Sync {
 
     /// Whether guests can run virtual machines themselves.
     fn has_nesting(&self) -> bool;
+
+    /// What guests can know of this computer's processor.
+    fn processor(&self) -> SavedState;
+
+    /// Whether a guest that ran on that processor can go on here.
+    ///
+    /// # Errors
+    /// [`crate::Error::OtherProcessor`] with what differs, [`crate::Error::ForeignState`] where it makes no sense.
+    fn check_processor(&self, saved: &SavedState) -> Result<()>;
 }
 
 /// How many vCPUs there are, and which one it is.
@@ -49,6 +64,12 @@ pub struct Entry {
 pub trait Vm: Interrupts + Doorbells {
     /// Another vCPU, as it is after power-on, with the host's processor model.
     fn create_vcpu(&self, topology: Topology) -> Result<Box<dyn Vcpu>>;
+
+    /// The state of interrupt controllers and clock, while all vCPUs stand still.
+    fn save(&self) -> Result<SavedState>;
+
+    /// Interrupt controllers are as they were, and the clock is as much later as it is now.
+    fn restore(&self, state: &SavedState) -> Result<()>;
 }
 
 /// How devices interrupt the guest.
@@ -151,6 +172,12 @@ pub trait Vcpu: fmt::Debug + Send {
 
     /// The guest-physical address of a guest-virtual one, `None` where the guest has nothing there.
     fn translate(&mut self, address: u64) -> Result<Option<u64>>;
+
+    /// Everything that the guest left in it; only when it has been kicked out of the guest, or has never run.
+    fn save(&mut self) -> Result<SavedState>;
+
+    /// It is as that one was, and its clock as much later as it is now.
+    fn restore(&mut self, state: &SavedState) -> Result<()>;
 
     /// Takes it out of the guest from another thread; made on the thread that calls [`Vcpu::run`].
     fn kicker(&mut self) -> Kicker;

@@ -5,6 +5,8 @@
 //! - [`GuestMemory`]: the guest's memory, in a file without a name that other processes can be given.
 //! - [`Doorbells`] and [`Interrupt`]: the two ways in which devices and guest call each other without a vCPU leaving the guest for long.
 //!
+//! [`SavedState`]s are what a guest can be brought back from, in another process.
+//!
 //! No device and no configuration is known here.
 
 mod debug;
@@ -22,7 +24,7 @@ pub use debug::{DebugExit, Debugging, HARDWARE_BREAKPOINTS, HardwareBreakpoint, 
 pub use error::{Error, Result};
 pub use event::Event;
 pub use hypervisor::{
-    Bus, Doorbells, Entry, Exit, Hypervisor, Interrupt, Interrupts, Kicker, MessageInterrupt, MsiMessage, Topology, Vcpu, Vm,
+    Bus, Doorbells, Entry, Exit, Hypervisor, Interrupt, Interrupts, Kicker, MessageInterrupt, MsiMessage, SavedState, Topology, Vcpu, Vm,
 };
-pub use memory::{GuestMemory, Region, allocate};
+pub use memory::{GuestMemory, Region, allocate, map_image, write_image};
 pub use vm_memory;

@@ -1,14 +1,15 @@
-//! Guest memory: a memfd, mapped at addresses where huge pages fit.
+//! Guest memory: a memfd, mapped at addresses where huge pages fit; or a copy, made page by page as it is written, of what a file holds.
 //!
 //! Why unsafe: `vm-memory` maps where the kernel likes, which is seldom a multiple of a huge page, so the mapping is made here.
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use vm_memory::bitmap::BS;
 use vm_memory::guest_memory::Result as MemoryResult;
@@ -18,6 +19,10 @@ use vm_memory::{
 };
 
 use crate::{Error, Result};
+
+mod image;
+
+pub use image::write_image;
 
 /// Bytes of a huge page on x86-64 and on arm64 with pages of 4 KiB.
 const HUGE_PAGE: usize = 2 << 20;
@@ -39,7 +44,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps part of a file so that offset 0 of the mapping is a multiple of a huge page.
-    fn of_file(file: &File, offset: u64, size: usize) -> rustix::io::Result<Self> {
+    fn of_file(file: &File, offset: u64, size: usize, sharing: MapFlags) -> rustix::io::Result<Self> {
         let room = size.checked_add(HUGE_PAGE).ok_or(rustix::io::Errno::NOMEM)?;
         // SAFETY: a new mapping where the kernel finds room; nothing that exists is touched.
         let reserved =
@@ -49,7 +54,7 @@ impl Mapping {
         let start = reserved.cast::<u8>().wrapping_add(before);
         // SAFETY: the whole range lies in the reservation that was just made, which nobody else knows of.
         unsafe {
-            let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE);
+            let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, sharing | MapFlags::FIXED | MapFlags::NORESERVE);
             rustix::mm::mmap(start.cast(), size, access, flags, file.as_fd(), offset)?;
         }
         // What is left of the reservation on both sides goes back; from here on the new mapping is the owner of its part.
@@ -87,6 +92,28 @@ pub struct Region {
     mapping: Mapping,
     start: GuestAddress,
     file: FileOffset,
+    sharing: Sharing,
+}
+
+impl Region {
+    /// Gives whole pages back to the host. What the guest finds there afterwards is zeros, or what the file held that it is a copy of.
+    ///
+    /// # Errors
+    /// Where they are not all inside, or the kernel refuses.
+    pub fn give_back(&self, offset: u64, length: u64) -> io::Result<()> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.len());
+        end.ok_or(io::ErrorKind::InvalidInput)?;
+        if self.sharing == Sharing::Shared {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(self.file.file(), flags, self.file.start() + offset, length)?;
+        } else {
+            // Both are below the size, which is a usize.
+            let start = self.mapping.start.as_ptr().wrapping_add(offset as usize);
+            // SAFETY: the range lies in the mapping, and whoever reads guest memory expects it to change at any time.
+            unsafe { rustix::mm::madvise(start.cast(), length as usize, Advice::LinuxDontNeed)? };
+        }
+        Ok(())
+    }
 }
 
 impl GuestMemoryRegion for Region {
@@ -108,8 +135,9 @@ impl GuestMemoryRegion for Region {
         Ok(self.mapping.start.as_ptr().wrapping_add(inside.0 as usize))
     }
 
+    /// The memfd that it is part of; nothing where it is a copy of a file, which no other process can have.
     fn file_offset(&self) -> Option<&FileOffset> {
-        Some(&self.file)
+        (self.sharing == Sharing::Shared).then_some(&self.file)
     }
 
     fn get_slice(&self, offset: MemoryRegionAddress, count: usize) -> MemoryResult<VolatileSlice<'_, BS<'_, ()>>> {
@@ -132,23 +160,52 @@ impl GuestMemoryRegionBytes for Region {}
 pub fn allocate(ranges: &[(u64, u64)]) -> Result<GuestMemory> {
     let size = ranges.iter().map(|(_, size)| size).sum();
     let refused = |source: rustix::io::Errno| Error::Memory { size, source: source.into() };
-    let unfit = |source: &str| Error::Memory { size, source: std::io::Error::other(source.to_owned()) };
 
     let descriptor = rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(refused)?;
     rustix::fs::ftruncate(&descriptor, size).map_err(refused)?;
     // Whoever is given the file must not be able to shrink it below our feet (SIGBUS).
     rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).map_err(refused)?;
     let file = Arc::new(File::from(descriptor));
+    map(&file, 0, ranges, Sharing::Shared)
+}
+
+/// Memory at these guest addresses, filled with what a file holds from this offset on, one range after the other. Nothing is read before
+/// it is touched, and nothing is written to the file: pages that are written become this process's own.
+///
+/// The file must not change or shrink as long as the memory is in use. Other processes cannot be given this memory.
+///
+/// # Errors
+/// [`Error::Memory`] where the host does not have the address space, or the file cannot be mapped.
+pub fn map_image(file: &File, offset: u64, ranges: &[(u64, u64)]) -> Result<GuestMemory> {
+    let size = ranges.iter().map(|(_, size)| size).sum();
+    let file = file.try_clone().map_err(|source| Error::Memory { size, source })?;
+    map(&Arc::new(file), offset, ranges, Sharing::Private)
+}
+
+/// Who sees what is written to a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// Whoever has the file.
+    Shared,
+    /// Nobody else.
+    Private,
+}
+
+fn map(file: &Arc<File>, mut offset: u64, ranges: &[(u64, u64)], sharing: Sharing) -> Result<GuestMemory> {
+    let size = ranges.iter().map(|(_, size)| size).sum();
+    let refused = |source: rustix::io::Errno| Error::Memory { size, source: source.into() };
+    let unfit = |source: &str| Error::Memory { size, source: io::Error::other(source.to_owned()) };
+    let flags = if sharing == Sharing::Shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
 
     let mut regions = Vec::new();
-    let mut offset = 0;
     for (start, bytes) in ranges {
         let length = usize::try_from(*bytes).map_err(|_| unfit("it is larger than this process's address space"))?;
-        let mapping = Mapping::of_file(&file, offset, length).map_err(refused)?;
+        let mapping = Mapping::of_file(file, offset, length, flags).map_err(refused)?;
         mapping.advise(Advice::LinuxHugepage);
         // A core dump of this process is no place for a guest's secrets.
         mapping.advise(Advice::LinuxDontDump);
-        regions.push(Region { mapping, start: GuestAddress(*start), file: FileOffset::from_arc(Arc::clone(&file), offset) });
+        let file = FileOffset::from_arc(Arc::clone(file), offset);
+        regions.push(Region { mapping, start: GuestAddress(*start), file, sharing });
         offset += bytes;
     }
     GuestMemory::from_regions(regions).map_err(|error| unfit(&error.to_string()))

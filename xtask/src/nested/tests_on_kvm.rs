@@ -16,17 +16,24 @@ const PACKAGE: &str = "virtualization";
 const TEST: &str = "guests";
 /// The program that the tests run inside a guest.
 const PROBE: &str = "guest_probe";
+/// The program that the tests run machines in other processes with.
+const VMRUN: &str = "vmrun";
 /// How long all of them may take in the emulated Linux.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(1500);
 
 /// Runs them.
 pub fn test() -> Result<()> {
     guests::assemble(&["x86_64".to_owned()])?;
     let program = build(&["test", "--no-run", "--test", TEST], &[], TEST)?;
     let probe = probe()?;
+    let vmrun = build(&["build", "--example", VMRUN], &[], VMRUN)?;
     let folder = guests::folder()?;
-    let variables =
-        [("VIVARIUM_GUESTS", folder.as_path()), ("VIVARIUM_GUEST_PROBE", probe.as_path()), ("VIVARIUM_REQUIRE_GUESTS", Path::new("1"))];
+    let variables = [
+        ("VIVARIUM_GUESTS", folder.as_path()),
+        ("VIVARIUM_GUEST_PROBE", probe.as_path()),
+        ("VIVARIUM_VMRUN", vmrun.as_path()),
+        ("VIVARIUM_REQUIRE_GUESTS", Path::new("1")),
+    ];
     // A guest keeps a processor busy; several at once only make each other late.
     let arguments = [program.into_os_string(), "--test-threads=1".into()];
     if has_kvm() {

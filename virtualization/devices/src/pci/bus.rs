@@ -51,6 +51,16 @@ impl PciBus {
         Some(Slot(self.functions.len() - 1))
     }
 
+    /// What the guest last wrote to the address port.
+    pub fn address(&self) -> u32 {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is this again.
+    pub fn set_address(&self, address: u32) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
     /// A read of configuration space as memory; `offset` is from its start.
     pub fn read_configuration(&self, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
@@ -75,7 +85,7 @@ impl PciBus {
     pub fn port_read(&self, port: u16, data: &mut [u8]) -> bool {
         let Some(byte) = port.checked_sub(DATA_PORT).filter(|byte| usize::from(*byte) + data.len() <= 4) else {
             if port == ADDRESS_PORT && data.len() == 4 {
-                data.copy_from_slice(&self.address.lock().unwrap_or_else(PoisonError::into_inner).to_le_bytes());
+                data.copy_from_slice(&self.address().to_le_bytes());
                 return true;
             }
             return false;
@@ -90,7 +100,7 @@ impl PciBus {
     /// A write of a port; false where the port is none of the bus's.
     pub fn port_write(&self, port: u16, data: &[u8]) -> bool {
         if let (ADDRESS_PORT, Ok(bytes)) = (port, data.try_into()) {
-            *self.address.lock().unwrap_or_else(PoisonError::into_inner) = u32::from_le_bytes(bytes);
+            self.set_address(u32::from_le_bytes(bytes));
             return true;
         }
         let Some(byte) = port.checked_sub(DATA_PORT).filter(|byte| usize::from(*byte) + data.len() <= 4) else { return false };
@@ -120,7 +130,7 @@ impl PciBus {
 
     /// Where in configuration space the address port points to.
     fn selected(&self) -> Option<u64> {
-        let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = self.address();
         let (bus, function, register) = (address >> 16 & 0xff, address >> 8 & 0xff, address & 0xfc);
         (address & ENABLE != 0 && bus == 0).then_some(u64::from(function) * FUNCTION_SIZE + u64::from(register))
     }

@@ -128,6 +128,21 @@ impl Configuration {
         if self.memory() == before { Written::Nothing } else { Written::Mapping }
     }
 
+    /// All of it, as it is now.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Makes what the guest may write as it was in these bytes; `false`, with nothing changed, where they are another function's.
+    pub fn restore(&mut self, saved: &[u8]) -> bool {
+        let same = |((ours, mask), saved): ((&u8, &u8), &u8)| (ours ^ saved) & !mask == 0;
+        if saved.len() != SIZE || !self.bytes.iter().zip(&self.writable).zip(saved).all(same) {
+            return false;
+        }
+        self.bytes.copy_from_slice(saved);
+        true
+    }
+
     /// Where the function's memory is, if it answers to accesses.
     pub fn memory(&self) -> Option<u64> {
         let base = u32::from_le_bytes(self.bytes[BASE_ADDRESS..BASE_ADDRESS + 4].try_into().unwrap_or_default());
@@ -208,6 +223,20 @@ mod tests {
         assert_eq!(space.offset_of(0xd000_7ffc, 4), Some(0x7ffc));
         assert_eq!(space.offset_of(0xd000_7ffd, 4), None);
         assert_eq!((read(&space, CAPABILITIES), read(&space, 0x40), read(&space, 0x48)), ([0x40], [9, 0x48], [0x11, 0]));
+    }
+
+    #[test]
+    fn what_is_restored_is_the_same_function() {
+        let mut written = space();
+        written.write(COMMAND, &[MEMORY]);
+        written.write(BASE_ADDRESS, &0xd000_0000_u32.to_le_bytes());
+        let mut other = space();
+        assert!(other.restore(written.bytes()));
+        assert_eq!(other.memory(), Some(0xd000_0000));
+        let identity = Identity { vendor: 0x1af4, device: 0x1041, class: 0x0200, revision: 1, subsystem: 0x1041 };
+        let mut network = Configuration::new(identity).with_memory(0xc000_0000, 0x8000);
+        assert!(!network.restore(written.bytes()) && !network.restore(&[]));
+        assert_eq!(network.memory(), None);
     }
 
     #[test]

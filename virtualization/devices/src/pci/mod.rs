@@ -6,4 +6,4 @@ mod msix;
 
 pub use bus::{PciBus, PciFunction, Slot};
 pub use configuration::{Capability, Configuration, HostBridge, Identity, Written};
-pub use msix::{Msix, NO_VECTOR, Vector};
+pub use msix::{Msix, MsixState, NO_VECTOR, Vector};

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hv::{Interrupts, MessageInterrupt, MsiMessage};
+use serde::{Deserialize, Serialize};
 
 use super::configuration::Capability;
 
@@ -54,6 +55,14 @@ impl Table {
             entry.interrupt.interrupt().trigger();
         }
     }
+}
+
+/// A table, to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MsixState {
+    control: u8,
+    /// Address, data and vector control of each entry, and whether it waits.
+    entries: Vec<([u32; 4], bool)>,
 }
 
 /// The table of a function.
@@ -132,6 +141,26 @@ impl Msix {
         }
     }
 
+    /// The table as it is.
+    pub fn save(&self) -> MsixState {
+        let table = self.lock();
+        MsixState { control: table.control, entries: table.entries.iter().map(|entry| (entry.words, entry.pending)).collect() }
+    }
+
+    /// The table as it was; `false`, with nothing changed, where that was one of another size.
+    pub fn restore(&self, state: &MsixState) -> bool {
+        let mut table = self.lock();
+        if state.entries.len() != table.entries.len() {
+            return false;
+        }
+        table.control = state.control;
+        for (entry, (words, pending)) in table.entries.iter_mut().zip(&state.entries) {
+            (entry.words, entry.pending) = (*words, *pending);
+        }
+        (0..table.entries.len()).for_each(|index| table.update(index));
+        true
+    }
+
     /// As after power-on.
     pub fn reset(&self) {
         let mut table = self.lock();
@@ -204,6 +233,21 @@ mod tests {
         msix.set_control(ENABLED);
         assert!(fired(&msix, 1));
         msix.trigger(NO_VECTOR);
+    }
+
+    #[test]
+    fn a_table_is_restored_with_what_waits() {
+        let msix = Msix::new(2, &FakeVm::default()).unwrap();
+        msix.write(16, &0xfee0_0000_u64.to_le_bytes());
+        msix.set_control(ENABLED);
+        msix.trigger(1);
+        let state = serde_json::from_value(serde_json::json!(msix.save())).unwrap();
+        let other = Msix::new(2, &FakeVm::default()).unwrap();
+        assert!(other.restore(&state) && !fired(&other, 1));
+        assert_eq!(other.save(), state);
+        other.write(28, &[0; 4]);
+        assert!(fired(&other, 1));
+        assert!(!Msix::new(3, &FakeVm::default()).unwrap().restore(&state));
     }
 
     #[test]

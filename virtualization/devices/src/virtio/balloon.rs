@@ -1,19 +1,19 @@
 //! The memory balloon (Virtio 1.2, 5.5): takes memory from the guest and gives it back.
 //!
-//! What the guest puts into the balloon, or reports as free, goes back to the host at once; the guest finds zeros there when it takes it out.
+//! What the guest puts into the balloon, or reports as free, goes back to the host at once; the guest finds zeros there when it takes it
+//! out, or in a restored machine what was there when it was saved.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hv::vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 use hv::{Event, GuestMemory};
-use rustix::fs::FallocateFlags;
+use serde_json::{Value, json};
 
 use super::buffers::Buffers;
 use super::queue::{ActiveQueue, Failure};
-use super::{Activation, Kind, VirtioDevice};
+use super::{Activation, Kind, VirtioDevice, parse};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
 mod statistics;
@@ -177,6 +177,17 @@ impl VirtioDevice for Balloon {
         self.running = None;
         self.target.set_device(None);
     }
+
+    fn save(&mut self) -> io::Result<Value> {
+        Ok(json!((self.target.wanted(), self.target.actual())))
+    }
+
+    fn restore(&mut self, state: &Value) -> io::Result<()> {
+        let (wanted, actual) = parse(state)?;
+        self.target.wanted.store(wanted, Ordering::SeqCst);
+        self.target.actual.store(actual, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 struct Server {
@@ -289,9 +300,10 @@ fn give_back(memory: &GuestMemory, start: u64, length: u64) {
     let whole = start.next_multiple_of(PAGE_SIZE)..end & !(PAGE_SIZE - 1);
     let Some((region, place)) = memory.to_region_addr(GuestAddress(whole.start)) else { return };
     let inside = whole.end.saturating_sub(whole.start).min(region.len().saturating_sub(place.0));
-    let (Some(file), true) = (region.file_offset(), inside > 0) else { return };
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    if let Err(error) = rustix::fs::fallocate(file.file().as_fd(), flags, file.start() + place.0, inside) {
+    if inside == 0 {
+        return;
+    }
+    if let Err(error) = region.give_back(place.0, inside) {
         tracing::warn!(%error, "memory of the guest could not be given back");
     }
 }

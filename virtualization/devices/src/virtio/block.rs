@@ -15,14 +15,17 @@ mod transfer;
 mod vectors;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
 
 pub use disk::Disk;
 pub use transfer::Mode;
 
 use self::request::{RANGE_MAXIMUM, SECTOR, SEGMENT_SIZE, SEGMENTS};
 use self::server::Server;
-use super::{Activation, Kind, VirtioDevice};
+use super::{Activation, Kind, VirtioDevice, parse};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
 const QUEUE_SIZE: u16 = 256;
@@ -48,6 +51,8 @@ pub struct Block {
     disk: Arc<Disk>,
     host: transfer::Host,
     queues: Vec<Running>,
+    /// Queues that come into use wait, too.
+    is_paused: AtomicBool,
 }
 
 /// A queue in use. The order of the fields is the order of their end: nothing calls the server when it ends.
@@ -73,7 +78,7 @@ impl Block {
     /// A device over this disk.
     pub fn new(disk: Disk) -> Self {
         let host = disk.host();
-        Self { disk: Arc::new(disk), host, queues: Vec::new() }
+        Self { disk: Arc::new(disk), host, queues: Vec::new(), is_paused: AtomicBool::new(false) }
     }
 }
 
@@ -119,7 +124,10 @@ impl VirtioDevice for Block {
         // A driver that does not flush expects that what is answered lasts (5.2.6.2).
         let write_through = activation.features & FLUSH == 0;
         for (number, queue) in activation.queues {
-            let server = Server::new(queue, Arc::clone(&self.disk), &self.host, activation.failure.clone(), write_through)?;
+            let mut server = Server::new(queue, Arc::clone(&self.disk), &self.host, activation.failure.clone(), write_through)?;
+            if self.is_paused.load(Ordering::SeqCst) {
+                server.pause();
+            }
             let server = Arc::new(Mutex::new(server));
             let thread = EventLoop::new(&format!("vm-block-{number}"))?;
             let registration = thread.add(Serving(Arc::clone(&server)), |serving, watches| {
@@ -136,11 +144,25 @@ impl VirtioDevice for Block {
         self.queues.clear();
     }
 
+    fn save(&mut self) -> io::Result<Value> {
+        // What the guest wrote and did not flush is still there for it later: a state is no power failure.
+        self.disk.flush_now()?;
+        Ok(json!(self.disk.size() / SECTOR))
+    }
+
+    fn restore(&mut self, state: &Value) -> io::Result<()> {
+        let (saved, now) = (parse::<u64>(state)?, self.disk.size() / SECTOR);
+        let message = || format!("it had {saved} sectors, and now has {now}");
+        if saved == now { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidData, message())) }
+    }
+
     fn pause(&self) {
+        self.is_paused.store(true, Ordering::SeqCst);
         self.queues.iter().for_each(|queue| queue.lock().pause());
     }
 
     fn resume(&self) {
+        self.is_paused.store(false, Ordering::SeqCst);
         self.queues.iter().for_each(|queue| queue.lock().resume());
     }
 }

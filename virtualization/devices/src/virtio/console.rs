@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hv::Event;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use serde_json::{Value, json};
 
 use super::buffers::Buffers;
 use super::queue::{ActiveQueue, Failure};
-use super::{Activation, Kind, VirtioDevice};
+use super::{Activation, Kind, VirtioDevice, parse};
 use crate::serial::Output;
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
@@ -116,6 +117,9 @@ struct PortState {
     has_ended: bool,
 }
 
+/// Control messages that wait for room in the guest.
+type Messages = Arc<Mutex<VecDeque<Vec<u8>>>>;
+
 /// The device.
 pub struct Console {
     ports: Arc<Mutex<Ports>>,
@@ -123,6 +127,7 @@ pub struct Console {
     attached: Event,
     events: EventLoop,
     running: Option<Registration>,
+    messages: Messages,
     /// More than the highest number of a port.
     count: u32,
     is_multiport: bool,
@@ -134,8 +139,8 @@ impl fmt::Debug for Console {
     }
 }
 
-fn lock(ports: &Mutex<Ports>) -> MutexGuard<'_, Ports> {
-    ports.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Console {
@@ -165,7 +170,8 @@ impl Console {
         };
         let ports = Ports { ports: ports.into_iter().map(state).collect(), is_multiport, opened };
         let ports = Arc::new(Mutex::new(ports));
-        Ok(Self { ports, attachments, attached, events: EventLoop::new("vm-console")?, running: None, count, is_multiport })
+        let messages = Messages::default();
+        Ok(Self { ports, attachments, attached, events: EventLoop::new("vm-console")?, running: None, messages, count, is_multiport })
     }
 }
 
@@ -198,18 +204,34 @@ impl VirtioDevice for Console {
         let Activation { queues, failure, features } = activation;
         let is_controlled = features & MULTIPORT != 0;
         let (ports, attachments, attached) = (Arc::clone(&self.ports), Arc::clone(&self.attachments), self.attached.clone());
-        let server = Server { ports, attachments, attached, queues, failure, is_controlled, messages: VecDeque::new() };
+        let messages = Arc::clone(&self.messages);
+        let server = Server { ports, attachments, attached, queues, failure, is_controlled, messages };
         self.running = Some(self.events.add(server, Server::begin)?);
         Ok(())
     }
 
     fn reset(&mut self) {
         self.running = None;
+        lock(&self.messages).clear();
         let mut ports = lock(&self.ports);
         let is_multiport = ports.is_multiport;
         for state in &mut ports.ports {
             (state.is_open, state.is_watched) = (!is_multiport, false);
         }
+    }
+
+    fn save(&mut self) -> io::Result<Value> {
+        let open: Vec<bool> = lock(&self.ports).ports.iter().map(|state| state.is_open).collect();
+        Ok(json!((open, &*lock(&self.messages))))
+    }
+
+    fn restore(&mut self, state: &Value) -> io::Result<()> {
+        let (open, messages): (Vec<bool>, VecDeque<Vec<u8>>) = parse(state)?;
+        for (state, is_open) in lock(&self.ports).ports.iter_mut().zip(open) {
+            state.is_open = is_open;
+        }
+        *lock(&self.messages) = messages;
+        Ok(())
     }
 
     fn pause(&self) {
@@ -228,8 +250,7 @@ struct Server {
     queues: Vec<(u16, ActiveQueue)>,
     failure: Failure,
     is_controlled: bool,
-    /// Control messages that wait for room in the guest.
-    messages: VecDeque<Vec<u8>>,
+    messages: Messages,
 }
 
 /// Messages that may wait; a guest that causes more and reads none is not answered any longer.
@@ -276,8 +297,9 @@ impl Server {
     }
 
     fn say(&mut self, port: u32, event: u16, value: u16, more: &[u8]) {
-        if self.messages.len() < MESSAGES_MAXIMUM {
-            self.messages.push_back([&port.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes(), more].concat());
+        let mut messages = lock(&self.messages);
+        if messages.len() < MESSAGES_MAXIMUM {
+            messages.push_back([&port.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes(), more].concat());
         }
     }
 
@@ -329,19 +351,18 @@ impl Server {
     }
 
     fn give_control(&mut self) -> Result<(), virtio_queue::Error> {
-        let mut messages = std::mem::take(&mut self.messages);
-        let mut done = Ok(());
+        let shared = Arc::clone(&self.messages);
+        let mut messages = lock(&shared);
         if let Some(queue) = self.queue(CONTROL_RECEIVE) {
             let memory = queue.memory().clone();
-            done = queue.serve(|chain| {
+            queue.serve(|chain| {
                 let message = messages.pop_front()?;
                 let mut buffers = Buffers::of(chain, &memory).unwrap_or_default();
                 // Messages are short.
                 Some(buffers.write(&message).map_or(0, |()| message.len() as u32))
-            });
+            })?;
         }
-        self.messages = messages;
-        done
+        Ok(())
     }
 
     /// From the guest to the host.

@@ -18,12 +18,20 @@ mod transport;
 
 use std::io;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 pub use block::{Block, Disk, Mode as DiskMode};
 pub use buffers::Buffers;
 pub use entropy::Entropy;
 pub use network::Network;
 pub use queue::{ActiveQueue, Chain, Failure};
-pub use transport::VirtioPci;
+pub use transport::{SavedQueue, SavedVirtioPci, VirtioPci};
+
+/// A device's own state.
+fn parse<T: DeserializeOwned>(state: &Value) -> io::Result<T> {
+    T::deserialize(state).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
 
 /// Feature bits of every device (Virtio 1.2, 6).
 pub mod feature {
@@ -93,6 +101,26 @@ pub trait VirtioDevice: Send {
 
     /// The driver is gone: when this returns, no queue is touched any longer.
     fn reset(&mut self);
+
+    /// The guest has read this part of its configuration.
+    fn configuration_was_read(&self, _offset: u64, _length: usize) {}
+
+    /// What of it is neither in its queues nor in what every device has, while it stands still. What the guest was told is done has been
+    /// done when this returns.
+    ///
+    /// # Errors
+    /// Where that failed.
+    fn save(&mut self) -> io::Result<Value> {
+        Ok(Value::Null)
+    }
+
+    /// It is what it was then, in another process. It is not active yet, and stands still.
+    ///
+    /// # Errors
+    /// Where that makes no sense.
+    fn restore(&mut self, _state: &Value) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Threads of its own stand still when this returns.
     fn pause(&self) {}

@@ -15,6 +15,8 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 pub use link::Link;
 pub use stream::FrameStream;
 pub use tap::Tap;
@@ -22,7 +24,7 @@ pub use wire::{Frames, HEADER_SIZE, Offloads, Unplugged};
 
 use self::card::Card;
 use self::control::Control;
-use super::{Activation, Kind, VirtioDevice};
+use super::{Activation, Kind, VirtioDevice, parse};
 use crate::{EventLoop, Registration};
 
 const QUEUE_SIZE: u16 = 256;
@@ -42,6 +44,8 @@ const MERGEABLE: u64 = 1 << 15;
 const STATUS: u64 = 1 << 16;
 const CONTROL_QUEUE: u64 = 1 << 17;
 const SEVERAL_PAIRS: u64 = 1 << 22;
+/// Where the status is in the configuration.
+const STATUS_PLACE: u64 = 6;
 
 /// The most pairs of queues.
 pub const PAIRS_MAXIMUM: u16 = 16;
@@ -56,6 +60,8 @@ pub struct Network {
     mtu: u16,
     /// What the guest is offered beyond plain frames.
     offloads: bool,
+    /// Pairs that the driver used when it was saved.
+    saved_pairs: Option<usize>,
 }
 
 impl Network {
@@ -68,7 +74,7 @@ impl Network {
         let more = (1..pairs.clamp(1, PAIRS_MAXIMUM)).map(|_| Ok(Arc::new(EventLoop::new("vm-network")?)));
         let events = std::iter::once(Ok(events)).chain(more).collect::<io::Result<Vec<_>>>()?;
         let offloads = link.has_offloads();
-        Ok(Self { link, events, running: Vec::new(), address, mtu, offloads })
+        Ok(Self { link, events, running: Vec::new(), address, mtu, offloads, saved_pairs: None })
     }
 
     fn pairs(&self) -> u16 {
@@ -98,8 +104,29 @@ impl VirtioDevice for Network {
 
     fn configuration(&self) -> Vec<u8> {
         // `struct virtio_net_config`: address, status (1: the link is up), pairs of queues, maximum transmission unit.
-        let status = u16::from(self.link.is_up());
+        let status = u16::from(self.link.is_seen());
         [&self.address[..], &status.to_le_bytes(), &self.pairs().to_le_bytes(), &self.mtu.to_le_bytes()].concat()
+    }
+
+    fn configuration_was_read(&self, offset: u64, length: usize) {
+        if offset <= STATUS_PLACE && STATUS_PLACE < offset.saturating_add(length as u64) {
+            self.link.was_looked_at();
+        }
+    }
+
+    fn save(&mut self) -> io::Result<Value> {
+        Ok(json!((self.mtu, self.link.enabled())))
+    }
+
+    fn restore(&mut self, state: &Value) -> io::Result<()> {
+        let (saved, pairs) = parse::<(u16, usize)>(state)?;
+        let now = self.mtu;
+        if saved != now {
+            let message = format!("it had a maximum transmission unit of {saved} bytes, and now has one of {now}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        self.saved_pairs = Some(pairs);
+        Ok(())
     }
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
@@ -109,6 +136,9 @@ impl VirtioDevice for Network {
         // A driver that knows one pair has its commands, if any, after that one (5.1.2).
         let pairs = if features & SEVERAL_PAIRS != 0 { self.pairs() } else { 1 };
         let changed = self.link.begin(usize::from(pairs), offloads, failure.clone())?;
+        if let Some(pairs) = self.saved_pairs.take() {
+            self.link.go_on(pairs);
+        }
         let mut queues: std::collections::BTreeMap<u16, _> = queues.into_iter().collect();
         for (pair, (changed, events)) in (0..pairs).zip(changed.into_iter().zip(&self.events)) {
             let (Some(receive), Some(transmit)) = (queues.remove(&(pair * 2)), queues.remove(&(pair * 2 + 1))) else { continue };

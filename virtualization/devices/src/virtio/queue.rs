@@ -20,6 +20,33 @@ pub struct ActiveQueue {
     pub(super) interrupt: QueueInterrupt,
     /// Something was given back since the guest was last told.
     pub(super) given_back: bool,
+    pub(super) position: Arc<Position>,
+}
+
+/// How far a queue has been served: what its device and those who save it share. It is of use while the device stands still.
+#[derive(Debug, Default)]
+pub(super) struct Position {
+    available: AtomicU16,
+    used: AtomicU16,
+}
+
+impl Position {
+    pub fn of(queue: &Queue) -> Arc<Self> {
+        let position = Self::default();
+        position.set(queue);
+        Arc::new(position)
+    }
+
+    /// It has been served so far.
+    pub fn set(&self, queue: &Queue) {
+        self.available.store(queue.next_avail(), Ordering::SeqCst);
+        self.used.store(queue.next_used(), Ordering::SeqCst);
+    }
+
+    /// The next chain that the guest makes available, and the next place for one that is used.
+    pub fn get(&self) -> (u16, u16) {
+        (self.available.load(Ordering::SeqCst), self.used.load(Ordering::SeqCst))
+    }
 }
 
 /// The interrupt of a queue; the guest may choose another vector for it at any time before the queue is in use.
@@ -91,6 +118,7 @@ impl ActiveQueue {
     /// # Errors
     /// As [`Self::take`].
     pub fn interrupt(&mut self) -> Result<(), Error> {
+        self.position.set(&self.queue);
         if std::mem::take(&mut self.given_back) && self.queue.needs_notification(&self.memory)? {
             self.interrupt.msix.trigger(self.interrupt.vector);
         }

@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hv::Event;
+use serde_json::Value;
 
 use super::{Activation, Kind, VirtioDevice};
 use crate::{EventLoop, Registration};
@@ -127,12 +128,14 @@ pub struct Socket {
     ports: Arc<SocketPorts>,
     events: Arc<EventLoop>,
     running: Option<Registration>,
+    /// The guest is to be told that its connections are gone.
+    lost_connections: bool,
 }
 
 impl Socket {
     /// A device with these ports, served by this loop.
     pub fn new(ports: Arc<SocketPorts>, events: Arc<EventLoop>) -> Self {
-        Self { ports, events, running: None }
+        Self { ports, events, running: None, lost_connections: false }
     }
 }
 
@@ -157,7 +160,8 @@ impl VirtioDevice for Socket {
         let Activation { queues, failure, .. } = activation;
         let mut queues = queues.into_iter();
         let (Some((0, receive)), Some((1, transmit))) = (queues.next(), queues.next()) else { return Ok(()) };
-        let server = server::Server::new(receive, transmit, Arc::clone(&self.ports), failure);
+        let notices = server::Notices::new(queues.next().map(|(_, queue)| queue), std::mem::take(&mut self.lost_connections));
+        let server = server::Server::new(receive, transmit, notices, Arc::clone(&self.ports), failure);
         self.running = Some(self.events.add(server, server::Server::begin)?);
         self.ports.set_served(true);
         Ok(())
@@ -165,6 +169,13 @@ impl VirtioDevice for Socket {
 
     fn reset(&mut self) {
         self.running = None;
+        self.lost_connections = false;
         self.ports.set_served(false);
+    }
+
+    fn restore(&mut self, _state: &Value) -> io::Result<()> {
+        // Their other ends were programs that another process talked to.
+        self.lost_connections = true;
+        Ok(())
     }
 }

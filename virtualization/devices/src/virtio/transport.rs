@@ -1,14 +1,19 @@
 //! Virtio over PCI (Virtio 1.2, 4.1): what every device has in common.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hv::{Event, GuestMemory, Vm};
 use virtio_queue::{Queue, QueueT};
 
-use super::queue::{ActiveQueue, Failure, QueueInterrupt};
+use super::queue::{ActiveQueue, Failure, Position, QueueInterrupt};
 use super::{Activation, Kind, VirtioDevice, feature};
 use crate::pci::{Capability, Configuration, Identity, Msix, NO_VECTOR, PciFunction, Written};
+
+mod saved;
+
+pub use saved::{SavedQueue, SavedVirtioPci};
 
 /// Bytes of a function's memory, and what is where in it.
 const MEMORY_SIZE: u32 = 0x8000;
@@ -77,11 +82,14 @@ struct QueueSetup {
     queue: Queue,
     vector: u16,
     enabled: bool,
+    /// How far the device has served it, once it is active.
+    position: Arc<Position>,
 }
 
 impl QueueSetup {
     fn new(size: u16) -> Option<Self> {
-        Some(Self { queue: Queue::new(size).ok()?, vector: NO_VECTOR, enabled: false })
+        let queue = Queue::new(size).ok()?;
+        Some(Self { position: Position::of(&queue), queue, vector: NO_VECTOR, enabled: false })
     }
 }
 
@@ -183,7 +191,11 @@ impl VirtioPci {
             COMMON..ISR => read_from(&self.lock().common(), offset, data),
             // Interrupts are messages, which have no status to read.
             ISR..DEVICE => data.fill(0),
-            DEVICE..NOTIFY => read_from(&self.lock().device.configuration(), offset - DEVICE, data),
+            DEVICE..NOTIFY => {
+                let state = self.lock();
+                read_from(&state.device.configuration(), offset - DEVICE, data);
+                state.device.configuration_was_read(offset - DEVICE, data.len());
+            }
             NOTIFY..TABLE => data.fill(0),
             TABLE..PENDING => self.msix.read(offset - TABLE, data),
             PENDING..PENDING_END => self.msix.read_pending(offset - PENDING, data),
@@ -263,16 +275,23 @@ impl VirtioPci {
             }
         }
         if status & DRIVER_OK != 0 && before & DRIVER_OK == 0 && state.status & FEATURES_OK != 0 {
-            self.activate(state);
+            let (kind, failure) = (state.device.kind(), self.failure(state));
+            if let Err(error) = self.activate(state, &failure) {
+                failure.fail(&format!("{kind:?}"), &error);
+            }
         }
     }
 
-    fn activate(&self, state: &mut State) {
-        let failure = Failure {
+    fn failure(&self, state: &State) -> Failure {
+        Failure {
             needs_reset: Arc::clone(&state.needs_reset),
             msix: Arc::clone(&self.msix),
             vector: Arc::clone(&state.configuration_vector),
-        };
+        }
+    }
+
+    fn activate(&self, state: &mut State, failure: &Failure) -> io::Result<()> {
+        let unfit = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let features = state.driver_features;
         let mut queues = Vec::new();
         for ((number, setup), doorbell) in (0..).zip(&mut state.queues).zip(&self.doorbells) {
@@ -282,24 +301,16 @@ impl VirtioPci {
             setup.queue.set_event_idx(features & feature::EVENT_IDX != 0);
             setup.queue.set_ready(true);
             if !setup.queue.is_valid(&self.memory) {
-                failure.fail("virtio", &"a queue is not in memory");
-                return;
+                return Err(unfit("a queue is not in memory"));
             }
-            let state = setup.queue.state();
-            let Ok(queue) = Queue::try_from(state) else {
-                failure.fail("virtio", &"a queue is not set up right");
-                return;
-            };
+            let queue = Queue::try_from(setup.queue.state()).map_err(|_| unfit("a queue is not set up right"))?;
+            setup.position = Position::of(&queue);
+            let position = Arc::clone(&setup.position);
             let interrupt = QueueInterrupt { msix: Arc::clone(&self.msix), vector: setup.vector };
-            queues.push((
-                number,
-                ActiveQueue { queue, memory: self.memory.clone(), doorbell: doorbell.clone(), interrupt, given_back: false },
-            ));
+            let (memory, doorbell) = (self.memory.clone(), doorbell.clone());
+            queues.push((number, ActiveQueue { queue, memory, doorbell, interrupt, given_back: false, position }));
         }
-        let kind = state.device.kind();
-        if let Err(error) = state.device.activate(Activation { features, queues, failure: failure.clone() }) {
-            failure.fail(&format!("{kind:?}"), &error);
-        }
+        state.device.activate(Activation { features, queues, failure: failure.clone() })
     }
 
     fn reset(&self, state: &mut State) {
@@ -312,7 +323,7 @@ impl VirtioPci {
         (state.device_feature_select, state.driver_feature_select, state.driver_features, state.queue_select) = (0, 0, 0, 0);
         for setup in &mut state.queues {
             setup.queue.reset();
-            (setup.vector, setup.enabled) = (NO_VECTOR, false);
+            (setup.vector, setup.enabled, setup.position) = (NO_VECTOR, false, Position::of(&setup.queue));
         }
         // A doorbell that was rung for the driver before.
         for doorbell in &self.doorbells {

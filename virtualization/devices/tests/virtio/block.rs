@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, Part, WRITE, file};
 
-const SECTORS: u64 = 64;
+pub const SECTORS: u64 = 64;
 
 pub fn disk(file: &File, read_only: bool) -> Driver {
     let disk = Disk::raw(file.try_clone().unwrap(), read_only).unwrap().identifier(b"serial");

@@ -1,6 +1,7 @@
 //! A guest's driver.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use devices::pci::PciFunction;
 use devices::virtio::{VirtioDevice, VirtioPci};
 use hv::GuestMemory;
 use hv::fake::FakeVm;
+use serde_json::Value;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Where the device is, in memory space.
@@ -95,6 +97,21 @@ impl Driver {
             self.queues.push((0, *size));
         }
         self.write(0x14, &[15]);
+    }
+
+    /// The device as it is kept, in what it is written as.
+    pub fn save(&self) -> Value {
+        serde_json::to_value(self.function.save().unwrap()).unwrap()
+    }
+
+    /// Goes on with this device, which becomes what that one was; the memory is the same.
+    pub fn restore(&mut self, device: Box<dyn VirtioDevice>, saved: Value) -> io::Result<()> {
+        let vm = Arc::new(FakeVm::default());
+        let function = VirtioPci::new(device, BASE as u32, vm.clone(), self.memory.clone()).unwrap();
+        function.pause();
+        function.restore(&serde_json::from_value(saved).map_err(io::Error::other)?)?;
+        (self.vm, self.function) = (vm, function);
+        Ok(())
     }
 
     pub fn write(&self, offset: u64, data: &[u8]) {

@@ -9,5 +9,6 @@ mod hostile;
 mod nbd;
 mod network;
 mod qcow2;
+mod saved;
 mod socket;
 mod transport;

@@ -11,6 +11,8 @@ mod nbd;
 mod network;
 mod platform;
 mod problem;
+#[cfg(target_os = "linux")]
+mod saved;
 mod serial;
 mod storage;
 

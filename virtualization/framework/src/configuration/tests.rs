@@ -29,6 +29,18 @@ fn a_kernel_is_all_that_a_machine_needs() {
 }
 
 #[test]
+fn what_cannot_be_saved_is_named_with_its_place() {
+    let mut configuration = valid(&file(1));
+    configuration.socket_devices = vec![SocketDevice::Virtio];
+    assert_eq!(configuration.validate_save_restore_support(), Ok(()));
+    let share = VirtioFileSystemDevice::new("home", SharedDirectory::new("/"));
+    configuration.directory_sharing_devices = vec![share.clone().into(), share.into()];
+    let error = configuration.validate_save_restore_support().unwrap_err();
+    let places: Vec<&str> = error.problems().iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(places, ["directory_sharing_devices[0]", "directory_sharing_devices[1]"]);
+}
+
+#[test]
 fn everything_wrong_is_found_at_once() {
     let image = file(1000);
     let mut configuration = VirtualMachineConfiguration::new();

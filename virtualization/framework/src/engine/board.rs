@@ -6,8 +6,10 @@ use std::sync::mpsc::Sender;
 
 use boot::{Begin, Linux, acpi, layout};
 use devices::EventLoop;
-use devices::serial::{Output, Uart};
-use hv::{Entry, Interrupt, Topology};
+use devices::serial::{Output, Uart, UartState};
+use devices::virtio::SavedVirtioPci;
+use hv::{Entry, GuestMemory, Interrupt, SavedState, Topology};
+use serde::{Deserialize, Serialize};
 
 use super::bus::MachineBus;
 use super::control::Message;
@@ -18,6 +20,7 @@ use super::resources::Resources;
 use super::vcpu::Vcpus;
 use crate::configuration::{BootLoader, LinuxBootLoader, Platform, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
+use crate::saved_state::SavedMachineState;
 
 /// The computer. The order of the fields is the order of their end: vCPUs before what they call.
 pub struct Board {
@@ -26,9 +29,29 @@ pub struct Board {
     debugged: Debugged,
     vcpus: Vcpus,
     button: Interrupt,
+    bus: Arc<MachineBus>,
     peripherals: Peripherals,
     events: Arc<EventLoop>,
-    _vm: Arc<dyn hv::Vm>,
+    memory: GuestMemory,
+    vm: Arc<dyn hv::Vm>,
+}
+
+/// How a guest begins.
+pub enum Origin<'a> {
+    /// By its boot loader.
+    Boot,
+    /// Where a saved one stood: its memory, and everything else.
+    Saved(&'a SavedMachineState, &'a BoardState),
+}
+
+/// Everything of a board but its memory, to be kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BoardState {
+    vcpus: Vec<SavedState>,
+    machine: SavedState,
+    uart: Option<UartState>,
+    bus_address: u32,
+    functions: Vec<SavedVirtioPci>,
 }
 
 pub(super) fn host(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
@@ -40,13 +63,14 @@ pub(super) fn below(error: hv::Error) -> Error {
 }
 
 impl Board {
-    /// Builds the computer and loads the guest; nothing runs yet.
+    /// Builds the computer and brings the guest into it; nothing runs yet.
     pub fn new(
         number: u64,
         configuration: &VirtualMachineConfiguration,
         resources: &Resources,
         hypervisor: &dyn hv::Hypervisor,
         control: Sender<Message>,
+        origin: &Origin<'_>,
     ) -> Result<Self> {
         let count = u8::try_from(configuration.cpu_count).unwrap_or(u8::MAX);
         if usize::from(count) > hypervisor.maximum_vcpus() {
@@ -55,40 +79,67 @@ impl Board {
         }
         let Platform::Generic(platform) = &configuration.platform;
         let is_nested = platform.nested_virtualization_enabled;
-        let memory = hv::allocate(&layout::memory(configuration.memory_size)).map_err(below)?;
+        let ranges = layout::memory(configuration.memory_size);
+        let memory = match origin {
+            Origin::Boot => hv::allocate(&ranges).map_err(below)?,
+            Origin::Saved(saved, _) => saved.memory(&ranges)?,
+        };
         let vm = hypervisor.create_vm(&memory).map_err(below)?;
 
         let uart = configuration.serial_ports.iter().find_map(|port| match port {
             SerialPort::Uart16550(uart) => Some(uart),
             SerialPort::VirtioConsole(_) => None,
         });
-        acpi::write(acpi::Hardware { processors: count, uart: uart.is_some() }, &memory).map_err(boot_error)?;
-        let begin = match &configuration.boot_loader {
-            Some(BootLoader::Linux(loader)) => load_linux(loader, &memory)?,
-            None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
-        };
-
-        let events = Arc::new(EventLoop::new("vm-events").map_err(host("Could not start the machine's event loop"))?);
-        let uart = uart.map(|uart| {
-            let line = vm.line(layout::UART_INPUT).map_err(below)?;
-            let output = Output::new(uart.attachment.output.clone());
-            Uart::new(line, uart.attachment.input.clone(), output, &events).map_err(host("Could not set up the serial port"))
-        });
-        let (peripherals, pci) = Peripherals::new(configuration, resources, &vm, &memory, &events, &(number, control.clone()))?;
-        let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
-
         let mut vcpus = Vec::new();
         for index in 0..count {
             vcpus.push(vm.create_vcpu(Topology { index, count, is_nested }).map_err(below)?);
         }
-        if let Some(first) = vcpus.first_mut() {
-            let Begin { instruction, parameters, page_table, segments } = begin;
-            first.enter_at(&Entry { instruction, parameters, page_table, segments }).map_err(below)?;
+        let state = match origin {
+            Origin::Boot => {
+                acpi::write(acpi::Hardware { processors: count, uart: uart.is_some() }, &memory).map_err(boot_error)?;
+                let Begin { instruction, parameters, page_table, segments } = match &configuration.boot_loader {
+                    Some(BootLoader::Linux(loader)) => load_linux(loader, &memory)?,
+                    None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
+                };
+                if let Some(first) = vcpus.first_mut() {
+                    first.enter_at(&Entry { instruction, parameters, page_table, segments }).map_err(below)?;
+                }
+                None
+            }
+            Origin::Saved(saved, state) => {
+                if state.vcpus.len() != vcpus.len() || state.uart.is_some() != uart.is_some() {
+                    return Err(saved.refuse("It is not all there"));
+                }
+                for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
+                    vcpu.restore(state).map_err(|error| saved.refuse(error))?;
+                }
+                // Before any device interrupts the guest, or that would be forgotten.
+                vm.restore(&state.machine).map_err(|error| saved.refuse(error))?;
+                Some((saved, state))
+            }
+        };
+
+        let events = Arc::new(EventLoop::new("vm-events").map_err(host("Could not start the machine's event loop"))?);
+        if state.is_some() {
+            events.pause();
+        }
+        let uart = uart.map(|uart| {
+            let line = vm.line(layout::UART_INPUT).map_err(below)?;
+            let output = Output::new(uart.attachment.output.clone());
+            let saved = state.and_then(|(_, state)| state.uart.as_ref());
+            Uart::new(line, uart.attachment.input.clone(), output, &events, saved).map_err(host("Could not set up the serial port"))
+        });
+        let (peripherals, pci) = Peripherals::new(configuration, resources, &vm, &memory, &events, &(number, control.clone()))?;
+        let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
+        if let Some((saved, state)) = state {
+            bus.pci.set_address(state.bus_address);
+            peripherals.pause();
+            peripherals.restore(&state.functions).map_err(|error| saved.refuse(error))?;
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
         let vcpus = Vcpus::new(vcpus, &bus).map_err(host("Could not start the machine's vCPUs"))?;
-        resources.debugged.set(Some(Debuggee { vcpus: vcpus.debug_port(), memory }));
-        Ok(Self { debugged: resources.debugged.clone(), number, vcpus, button, peripherals, events, _vm: vm })
+        resources.debugged.set(Some(Debuggee { vcpus: vcpus.debug_port(), memory: memory.clone() }));
+        Ok(Self { debugged: resources.debugged.clone(), number, vcpus, button, bus, peripherals, events, memory, vm })
     }
 
     /// Lets the guest run.
@@ -105,6 +156,27 @@ impl Board {
         self.events.pause();
     }
 
+    /// Everything but memory, while the guest stands still. What it was told is done has been done when this returns.
+    pub fn save(&self) -> Result<BoardState> {
+        let below = |error: hv::Error| Error::because(ErrorKind::Save, "The hypervisor does not give the guest's state away", error);
+        let vcpus = self.vcpus.save().map_err(below)?;
+        if vcpus.len() != self.vcpus.count() {
+            return Err(Error::new(ErrorKind::Save, "A vCPU of the guest has failed"));
+        }
+        Ok(BoardState {
+            vcpus,
+            machine: self.vm.save().map_err(below)?,
+            uart: self.bus.uart.as_ref().map(Uart::save),
+            bus_address: self.bus.pci.address(),
+            functions: self.peripherals.save()?,
+        })
+    }
+
+    /// The guest's memory.
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
     /// Presses the power button.
     pub fn press_power_button(&self) {
         self.button.trigger();
@@ -117,7 +189,7 @@ impl Drop for Board {
     }
 }
 
-fn load_linux(loader: &LinuxBootLoader, memory: &hv::GuestMemory) -> Result<Begin> {
+fn load_linux(loader: &LinuxBootLoader, memory: &GuestMemory) -> Result<Begin> {
     let open = |what: &str, path: &std::path::Path| {
         File::open(path).map_err(|error| Error::because(ErrorKind::Host, format!("Could not open the {what} {}", path.display()), error))
     };

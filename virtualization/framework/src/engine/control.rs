@@ -9,10 +9,11 @@ use devices::nbd::NbdEvent;
 use devices::virtio::balloon::BalloonTarget;
 use hv::Hypervisor;
 
-use super::board::Board;
+use super::board::{Board, Origin};
 use super::bus::GuestAction;
 use super::debugger::Debugger;
 use super::resources::Resources;
+use super::saved;
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
@@ -252,7 +253,7 @@ impl Machine {
     fn perform(&mut self, task: &Task) -> Result<()> {
         match (task, &self.board) {
             (Task::Start(_), _) => {
-                let board = self.build()?;
+                let board = self.build(&Origin::Boot)?;
                 self.board.insert(board).resume();
                 Ok(())
             }
@@ -272,19 +273,25 @@ impl Machine {
                 board.resume();
                 Ok(())
             }
-            (Task::Save(path) | Task::Restore(path), _) => {
-                let why = format!("The KVM engine cannot save and restore machines yet: {}", path.display());
-                Err(Error::new(ErrorKind::NotSupported, why))
+            (Task::Save(path), Some(board)) => {
+                saved::require_support(&self.configuration)?;
+                saved::save(path, &self.configuration, &*self.hypervisor, board)
             }
-            (Task::RequestStop | Task::Pause | Task::Resume, None) => {
+            (Task::Restore(path), _) => {
+                saved::require_support(&self.configuration)?;
+                let (saved, state) = saved::open(path, &self.configuration, &*self.hypervisor)?;
+                self.board = Some(self.build(&Origin::Saved(&saved, &state))?);
+                Ok(())
+            }
+            (Task::RequestStop | Task::Pause | Task::Resume | Task::Save(_), None) => {
                 Err(Error::new(ErrorKind::Internal, "The machine runs and has no computer"))
             }
         }
     }
 
-    fn build(&mut self) -> Result<Board> {
+    fn build(&mut self, origin: &Origin<'_>) -> Result<Board> {
         self.boards += 1;
-        Board::new(self.boards, &self.configuration, &self.resources, &*self.hypervisor, self.messages.clone())
+        Board::new(self.boards, &self.configuration, &self.resources, &*self.hypervisor, self.messages.clone(), origin)
     }
 
     fn guest_did(&mut self, action: GuestAction) {
@@ -306,7 +313,7 @@ impl Machine {
     /// Builds the computer anew, as it was when it started.
     fn reboot(&mut self) {
         self.board = None;
-        match self.build() {
+        match self.build(&Origin::Boot) {
             Ok(board) => {
                 if self.life.state() == State::Running {
                     board.resume();

@@ -14,6 +14,7 @@ mod kernel_cache;
 mod network;
 mod peripherals;
 mod resources;
+mod saved;
 mod sharing;
 mod storage;
 mod vcpu;
@@ -94,5 +95,7 @@ pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> 
 
 #[cfg(test)]
 mod debugger_tests;
+#[cfg(test)]
+mod saved_tests;
 #[cfg(test)]
 mod tests;

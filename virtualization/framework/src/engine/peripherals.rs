@@ -9,7 +9,7 @@ use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::Console;
 use devices::virtio::socket::Socket;
-use devices::virtio::{Block, Entropy, Network, VirtioDevice, VirtioPci};
+use devices::virtio::{Block, Entropy, Network, SavedVirtioPci, VirtioDevice, VirtioPci};
 use hv::{GuestMemory, Vm};
 
 use super::board::{below, host};
@@ -112,6 +112,26 @@ impl Peripherals {
             functions.push(function);
         }
         Ok((Self { _servers: servers, functions, _networks: networks }, bus))
+    }
+
+    /// The devices as they are, while they stand still.
+    pub fn save(&self) -> Result<Vec<SavedVirtioPci>> {
+        let failed = |error: std::io::Error| Error::because(ErrorKind::Save, "A device could not finish what the guest wants of it", error);
+        self.functions.iter().map(|function| function.save().map_err(failed)).collect()
+    }
+
+    /// The devices are what those were; they stand still.
+    ///
+    /// # Errors
+    /// Which of them is not, and why.
+    pub fn restore(&self, saved: &[SavedVirtioPci]) -> std::result::Result<(), String> {
+        if saved.len() != self.functions.len() {
+            return Err(format!("It is of {} devices, and the machine has {}", saved.len(), self.functions.len()));
+        }
+        for (function, saved) in self.functions.iter().zip(saved) {
+            function.restore(saved).map_err(|error| format!("It does not fit the device {function:?}: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Makes the devices' own threads stand still.

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use hv::{DebugExit, Event, Exit, Kicker, Vcpu};
+use hv::{DebugExit, Event, Exit, Kicker, SavedState, Vcpu};
 
 use super::bus::MachineBus;
 use super::control::Message;
@@ -184,6 +184,16 @@ impl Vcpus {
     /// The same, for a debugger.
     pub fn debug_port(&self) -> DebugPort {
         DebugPort { shared: Arc::clone(&self.shared), count: self.threads.len() }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Their states, by number, of those that stand still.
+    pub fn save(&self) -> hv::Result<Vec<SavedState>> {
+        self.shared.lock().vcpus.values_mut().map(|vcpu| vcpu.save()).collect()
     }
 
     fn turn_to(&self, mode: Mode) {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,20 @@ impl Guest {
 
     /// Starts it.
     pub fn start_only(&mut self, words: &str) {
+        let machine = self.make(words);
+        machine.start().wait().unwrap();
+    }
+
+    /// Ends the machine, and goes on in another one where it was saved.
+    pub fn restore(&mut self, path: &Path) {
+        self.running = None;
+        let machine = self.make("");
+        machine.restore_machine_state_from(path).wait().unwrap();
+        machine.resume().wait().unwrap();
+    }
+
+    /// A machine, with somebody who reads its screen.
+    fn make(&mut self, words: &str) -> VirtualMachine {
         let (input, keyboard) = rustix::pipe::pipe().unwrap();
         let (screen, output) = rustix::pipe::pipe().unwrap();
         let mut configuration = self.configuration.clone();
@@ -92,8 +106,13 @@ impl Guest {
                 line.clear();
             }
         });
-        machine.start().wait().unwrap();
-        self.running = Some(Running { machine, events, keyboard: keyboard.into(), lines });
+        self.running = Some(Running { machine: machine.clone(), events, keyboard: keyboard.into(), lines });
+        machine
+    }
+
+    /// Where the kernel and the initial RAM disk are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Tries to start a machine beside it, with the same guest.

@@ -6,6 +6,7 @@
 mod debugger;
 mod guest;
 mod peripherals;
+mod saved;
 
 use guest::Guest;
 use virtualization::{Event, State};

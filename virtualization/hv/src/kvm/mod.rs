@@ -4,6 +4,8 @@ mod cpuid;
 mod debug;
 mod interrupts;
 mod kick;
+mod processor;
+mod state;
 mod vcpu;
 mod vm;
 
@@ -13,14 +15,18 @@ use std::sync::Arc;
 
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
+use serde::Deserialize;
 
-use crate::{Error, GuestMemory, Hypervisor, Result, Vm};
+use self::processor::Processor;
+use crate::{Error, GuestMemory, Hypervisor, Result, SavedState, Vm};
 
 /// KVM, opened.
 #[derive(Debug)]
 pub struct Kvm {
     kvm: kvm_ioctls::Kvm,
     cpuid: CpuId,
+    /// Registers that are part of a vCPU's state.
+    registers: Arc<[u32]>,
 }
 
 /// Without these no guest of ours runs. All are older than Linux 4.
@@ -54,13 +60,14 @@ impl Kvm {
             return Err(Error::Unfit(missing));
         }
         let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(refused("describe the processor"))?;
-        Ok(Self { kvm, cpuid })
+        let registers = kvm.get_msr_index_list().map_err(refused("list the processor's registers"))?;
+        Ok(Self { kvm, cpuid, registers: state::registers(registers.as_slice()) })
     }
 }
 
 impl Hypervisor for Kvm {
     fn create_vm(&self, memory: &GuestMemory) -> Result<Arc<dyn Vm>> {
-        Ok(Arc::new(vm::KvmVm::new(&self.kvm, self.cpuid.clone(), memory)?))
+        Ok(Arc::new(vm::KvmVm::new(&self.kvm, self.cpuid.clone(), Arc::clone(&self.registers), memory)?))
     }
 
     fn maximum_vcpus(&self) -> usize {
@@ -69,6 +76,15 @@ impl Hypervisor for Kvm {
 
     fn has_nesting(&self) -> bool {
         cpuid::has_nesting(&self.cpuid)
+    }
+
+    fn processor(&self) -> SavedState {
+        serde_json::json!(Processor::of(self.cpuid.as_slice()))
+    }
+
+    fn check_processor(&self, saved: &SavedState) -> Result<()> {
+        let saved = Processor::deserialize(saved).map_err(|source| Error::ForeignState { part: "the processor", source })?;
+        Processor::of(self.cpuid.as_slice()).require_all_of(&saved).map_err(Error::OtherProcessor)
     }
 }
 

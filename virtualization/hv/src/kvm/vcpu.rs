@@ -3,6 +3,8 @@
 //! Why unsafe: the size of one port access is in a part of the page shared with the kernel that `kvm-ioctls` does not hand out.
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
+
 use kvm_bindings::{
     CpuId, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN, Msrs, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_run,
     kvm_segment,
@@ -10,8 +12,8 @@ use kvm_bindings::{
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use super::kick::Flag;
-use super::{cpuid, debug, refused};
-use crate::{Bus, Debugging, Entry, Exit, GuestMemory, Kicker, Registers, Result, Topology, Vcpu};
+use super::{cpuid, debug, refused, state};
+use crate::{Bus, Debugging, Entry, Exit, GuestMemory, Kicker, Registers, Result, SavedState, Topology, Vcpu};
 
 /// Bits of control registers (Intel SDM, volume 3, 2.5).
 const CR0_PROTECTED: u64 = 1 << 0;
@@ -35,13 +37,14 @@ const fn msr(index: u32, data: u64) -> kvm_msr_entry {
 pub struct KvmVcpu {
     flag: Flag,
     fd: VcpuFd,
+    registers: Arc<[u32]>,
     /// Kept for as long as the vCPU can run in it.
     _memory: GuestMemory,
 }
 
 impl KvmVcpu {
     /// The vCPU as it is after power-on.
-    pub fn new(fd: VcpuFd, host: &CpuId, topology: Topology, memory: GuestMemory) -> Result<Self> {
+    pub fn new(fd: VcpuFd, host: &CpuId, registers: Arc<[u32]>, topology: Topology, memory: GuestMemory) -> Result<Self> {
         let model = cpuid::model(host, topology);
         fd.set_cpuid2(&model).map_err(refused("give a vCPU its processor model"))?;
         for one in [MSR_MTRR_DEFAULT_TYPE, MSR_MISC_ENABLE] {
@@ -50,7 +53,7 @@ impl KvmVcpu {
                 let _ = fd.set_msrs(&msrs);
             }
         }
-        Ok(Self { flag: Flag::default(), fd, _memory: memory })
+        Ok(Self { flag: Flag::default(), fd, registers, _memory: memory })
     }
 
     /// Bytes of one access of the port exit that just happened: the guest's string instructions hand over several at once.
@@ -118,6 +121,14 @@ impl Vcpu for KvmVcpu {
 
     fn translate(&mut self, address: u64) -> Result<Option<u64>> {
         debug::translate(&self.fd, address)
+    }
+
+    fn save(&mut self) -> Result<SavedState> {
+        state::save_vcpu(&self.fd, &self.registers)
+    }
+
+    fn restore(&mut self, state: &SavedState) -> Result<()> {
+        state::restore_vcpu(&self.fd, state)
     }
 
     fn kicker(&mut self) -> Kicker {

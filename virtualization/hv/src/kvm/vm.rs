@@ -14,8 +14,8 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::interrupts::Routes;
 use super::vcpu::KvmVcpu;
-use super::{kick, refused};
-use crate::{Doorbells, Error, Event, GuestMemory, Interrupt, Interrupts, MessageInterrupt, Result, Topology, Vcpu, Vm};
+use super::{kick, refused, state};
+use crate::{Doorbells, Error, Event, GuestMemory, Interrupt, Interrupts, MessageInterrupt, Result, SavedState, Topology, Vcpu, Vm};
 
 /// Three pages below 4 GiB that Intel's processors without unrestricted guest mode need; and one for an identity map.
 const TASK_STATE: usize = 0xfffb_d000;
@@ -34,13 +34,14 @@ pub struct KvmVm {
     fd: Arc<VmFd>,
     routes: Arc<Routes>,
     cpuid: CpuId,
+    registers: Arc<[u32]>,
     /// Kept for as long as KVM knows its addresses.
     memory: GuestMemory,
 }
 
 impl KvmVm {
     /// A machine with this memory.
-    pub fn new(kvm: &kvm_ioctls::Kvm, cpuid: CpuId, memory: &GuestMemory) -> Result<Self> {
+    pub fn new(kvm: &kvm_ioctls::Kvm, cpuid: CpuId, registers: Arc<[u32]>, memory: &GuestMemory) -> Result<Self> {
         kick::prepare()?;
         let fd = kvm.create_vm().map_err(refused("create a virtual machine"))?;
         fd.set_identity_map_address(IDENTITY_MAP).map_err(refused("place the identity map"))?;
@@ -60,14 +61,22 @@ impl KvmVm {
             unsafe { fd.set_user_memory_region(place) }.map_err(refused("give the machine its memory"))?;
         }
         let fd = Arc::new(fd);
-        Ok(Self { routes: Arc::new(Routes::new(Arc::clone(&fd))?), fd, cpuid, memory: memory.clone() })
+        Ok(Self { routes: Arc::new(Routes::new(Arc::clone(&fd))?), fd, cpuid, registers, memory: memory.clone() })
     }
 }
 
 impl Vm for KvmVm {
     fn create_vcpu(&self, topology: Topology) -> Result<Box<dyn Vcpu>> {
         let fd = self.fd.create_vcpu(topology.index.into()).map_err(refused("create a vCPU"))?;
-        Ok(Box::new(KvmVcpu::new(fd, &self.cpuid, topology, self.memory.clone())?))
+        Ok(Box::new(KvmVcpu::new(fd, &self.cpuid, Arc::clone(&self.registers), topology, self.memory.clone())?))
+    }
+
+    fn save(&self) -> Result<SavedState> {
+        state::save_vm(&self.fd)
+    }
+
+    fn restore(&self, state: &SavedState) -> Result<()> {
+        state::restore_vm(&self.fd, state)
     }
 }
 

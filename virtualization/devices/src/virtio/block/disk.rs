@@ -240,6 +240,12 @@ impl Disk {
         }
     }
 
+    /// The same, done when this returns.
+    pub(super) fn flush_now(&self) -> io::Result<()> {
+        let is_left = !self.flush()?.is_empty();
+        self.file.iter().filter(|_| is_left).try_for_each(|file| file.sync_data())
+    }
+
     /// Gives a range's room back, where the format can; nobody else is inside the gate.
     pub(super) fn discard(&self, start: u64, length: u64) -> io::Result<()> {
         let _tables = self.tables();

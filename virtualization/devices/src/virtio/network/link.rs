@@ -24,6 +24,8 @@ pub struct Link {
 struct State {
     wires: Vec<Wire>,
     is_up: bool,
+    /// The guest was saved, with another cable: it sees none until it has looked once, so that it asks again who is there.
+    is_hidden: bool,
     driver: Option<Driver>,
 }
 
@@ -82,7 +84,7 @@ impl Link {
     /// Where there are no descriptors left.
     pub fn new(ends: Vec<Box<dyn Frames>>, gone: Gone) -> io::Result<Self> {
         let (wires, is_up) = wires(ends)?;
-        Ok(Self { state: Mutex::new(State { wires, is_up, driver: None }), gone })
+        Ok(Self { state: Mutex::new(State { wires, is_up, is_hidden: false, driver: None }), gone })
     }
 
     /// Connects the card to these instead, also while the guest runs.
@@ -123,7 +125,35 @@ impl Link {
     }
 
     pub(super) fn end(&self) {
-        lock(&self.state).driver = None;
+        let mut state = lock(&self.state);
+        (state.driver, state.is_hidden) = (None, false);
+    }
+
+    /// The driver, which is there now, is one that was saved when it used so many pairs.
+    pub(super) fn go_on(&self, pairs: usize) {
+        self.enable(pairs);
+        let mut state = lock(&self.state);
+        state.is_hidden = state.is_up;
+        state.tell(true);
+    }
+
+    /// Pairs that the driver uses.
+    pub(super) fn enabled(&self) -> usize {
+        lock(&self.state).driver.as_ref().map_or(1, |driver| driver.enabled)
+    }
+
+    /// Whether the guest sees that something is at the other end.
+    pub(super) fn is_seen(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_up && !state.is_hidden
+    }
+
+    /// The guest has looked.
+    pub(super) fn was_looked_at(&self) {
+        let mut state = lock(&self.state);
+        if std::mem::take(&mut state.is_hidden) {
+            state.tell(true);
+        }
     }
 
     /// The driver uses so many pairs from now on; false where it has not so many.

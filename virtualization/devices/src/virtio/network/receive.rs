@@ -29,6 +29,7 @@ impl ActiveQueue {
 
     /// Interrupts the guest if packets were put since and it wants that.
     pub(super) fn end_putting(&mut self, before: u16) -> Result<(), Error> {
+        self.position.set(&self.queue);
         let now = self.queue.next_used();
         if now == before {
             return Ok(());

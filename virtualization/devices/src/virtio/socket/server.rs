@@ -28,6 +28,7 @@ const DATA_MAXIMUM: usize = 64 << 10;
 const RECEIVE: u32 = 0;
 const TRANSMIT: u32 = 1;
 const PORTS: u32 = 2;
+const NOTICES: u32 = 3;
 const FIRST_CONNECTION: u32 = 16;
 
 /// The ports of a connection: the host's and the guest's.
@@ -55,10 +56,41 @@ impl Packet {
     }
 }
 
+/// What the guest is told about the device as a whole (5.10.6.7).
+pub struct Notices {
+    queue: Option<ActiveQueue>,
+    /// That all connections are gone is still to be told.
+    is_reset: bool,
+}
+
+/// `VIRTIO_VSOCK_EVENT_TRANSPORT_RESET`.
+const TRANSPORT_RESET: u32 = 0;
+
+impl Notices {
+    pub fn new(queue: Option<ActiveQueue>, is_reset: bool) -> Self {
+        Self { queue, is_reset }
+    }
+
+    /// Tells the guest, when it has room for that.
+    fn give(&mut self) -> Result<(), virtio_queue::Error> {
+        let Some(queue) = &mut self.queue else { return Ok(()) };
+        queue.doorbell().take();
+        let (memory, is_reset) = (queue.memory().clone(), &mut self.is_reset);
+        queue.serve(|chain| {
+            if !std::mem::take(is_reset) {
+                return None;
+            }
+            let written = Buffers::of(chain, &memory).and_then(|mut buffers| buffers.write(&TRANSPORT_RESET.to_le_bytes()));
+            Some(written.map_or(0, |()| TRANSPORT_RESET.to_le_bytes().len() as u32))
+        })
+    }
+}
+
 /// The device in use.
 pub struct Server {
     receive: ActiveQueue,
     transmit: ActiveQueue,
+    notices: Notices,
     ports: Arc<SocketPorts>,
     failure: Failure,
     connections: BTreeMap<Key, (u32, Connection)>,
@@ -74,10 +106,11 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(receive: ActiveQueue, transmit: ActiveQueue, ports: Arc<SocketPorts>, failure: Failure) -> Self {
+    pub fn new(receive: ActiveQueue, transmit: ActiveQueue, notices: Notices, ports: Arc<SocketPorts>, failure: Failure) -> Self {
         Self {
             receive,
             transmit,
+            notices,
             ports,
             failure,
             connections: BTreeMap::new(),
@@ -93,6 +126,9 @@ impl Server {
     pub fn begin(&mut self, watches: &mut Watches) -> io::Result<()> {
         watches.add(RECEIVE, self.receive.doorbell(), Interest::Read)?;
         watches.add(TRANSMIT, self.transmit.doorbell(), Interest::Read)?;
+        if let Some(queue) = &self.notices.queue {
+            watches.add(NOTICES, queue.doorbell(), Interest::Read)?;
+        }
         watches.add(PORTS, &self.ports.wake, Interest::Read)
     }
 
@@ -360,6 +396,7 @@ impl Handler for Server {
                 self.ports.wake.take();
                 self.ask();
             }
+            NOTICES => {}
             token => {
                 if let Some(key) = self.tokens.get(&token).copied() {
                     let flushed = self.connections.get_mut(&key).map(|(_, connection)| connection.flush());
@@ -370,8 +407,14 @@ impl Handler for Server {
                 }
             }
         }
-        if let Err(error) = self.take_all(watches).and_then(|()| self.give_all(watches)).and_then(|()| self.take_all(watches)) {
-            [RECEIVE, TRANSMIT, PORTS].into_iter().for_each(|token| watches.remove(token));
+        if let Err(error) = self
+            .notices
+            .give()
+            .and_then(|()| self.take_all(watches))
+            .and_then(|()| self.give_all(watches))
+            .and_then(|()| self.take_all(watches))
+        {
+            [RECEIVE, TRANSMIT, PORTS, NOTICES].into_iter().for_each(|token| watches.remove(token));
             self.failure.fail("socket", &error);
         }
     }
