@@ -19,7 +19,7 @@ const PROBE: &str = "guest_probe";
 /// The program that the tests run machines in other processes with.
 const VMRUN: &str = "vmrun";
 /// How long all of them may take in the emulated Linux.
-const PATIENCE: Duration = Duration::from_secs(1500);
+const PATIENCE: Duration = Duration::from_secs(2400);
 
 /// Runs them.
 pub fn test() -> Result<()> {
