@@ -174,13 +174,10 @@ fn a_guest_learns_that_there_is_room_again() {
     assert_eq!((header.operation, header.forwarded > 0), (operation::CREDIT_UPDATE, true));
     // One that sends more than there is room for is thrown out.
     let large = vec![0; 200 << 10];
-    let (mut sent, mut is_out) = (0, false);
-    while !is_out {
+    for _ in 0..20 {
         guest.send(packet(80, operation::DATA), &large);
-        sent += 1;
-        is_out = sent > 20 || { guest.driver.used(0) != guest.read && guest.receive().0.operation == operation::RESET };
     }
-    assert!(sent <= 20);
+    while guest.receive().0.operation != operation::RESET {}
 }
 
 #[test]
