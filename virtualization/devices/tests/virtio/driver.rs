@@ -124,6 +124,11 @@ impl Driver {
         data
     }
 
+    /// Whether the function's registers are at [`BASE`].
+    pub fn answers(&self) -> bool {
+        self.function.read(BASE, &mut [0])
+    }
+
     pub fn status(&self) -> u8 {
         self.read::<1>(0x14)[0]
     }

@@ -240,8 +240,11 @@ proptest! {
         }
         if driver.restore(devices().remove(kind), saved).is_ok() {
             driver.function.resume();
-            driver.write(0x14, &[0]);
-            prop_assert_eq!(driver.status(), 0);
+            // Elsewhere than at its place, or switched off, is what a guest may have done with a function.
+            if driver.answers() {
+                driver.write(0x14, &[0]);
+                prop_assert_eq!(driver.status(), 0);
+            }
         }
     }
 }
