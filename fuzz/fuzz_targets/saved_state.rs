@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use confinement::{Confinement, Thread};
 use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::balloon::Balloon;
@@ -22,14 +23,14 @@ fn device(kind: u8, events: &Arc<EventLoop>) -> Option<Box<dyn VirtioDevice>> {
         0 => {
             let file = tempfile::tempfile().ok()?;
             file.set_len(64 << 10).ok()?;
-            Box::new(Block::new(Disk::raw(file, false).ok()?))
+            Box::new(Block::new(Disk::raw(file, false).ok()?, &Confinement::off()).ok()?)
         }
         1 => Box::new(Entropy::new(Arc::clone(events))),
         2 => Box::new(Balloon::new(Arc::default(), Arc::clone(events))),
         3 => Box::new(Socket::new(SocketPorts::new().ok()?, Arc::clone(events))),
         _ => {
             let port = Port { number: 1, name: None, is_console: false };
-            Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {})).ok()?)
+            Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {}), &Confinement::off()).ok()?)
         }
     })
 }
@@ -51,7 +52,7 @@ fn leaves<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
 }
 
 fn restore(kind: u8, input: &[u8]) -> Option<()> {
-    let events = Arc::new(EventLoop::new("fuzz").ok()?);
+    let events = Arc::new(EventLoop::new("fuzz", Thread::Events, &Confinement::off()).ok()?);
     events.pause();
     // A device in use, with all queues, so that what is changed below reaches them.
     let mut saved = serde_json::to_value(function(kind, &events)?.save().ok()?).ok()?;

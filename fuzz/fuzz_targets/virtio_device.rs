@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
+use confinement::{Confinement, Thread};
 use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::balloon::Balloon;
@@ -22,17 +23,18 @@ const MEMORY: u64 = 1 << 20;
 const DISK: u64 = 64 << 10;
 
 fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
-    let events = || EventLoop::new("fuzz").ok().map(Arc::new);
+    let confinement = Confinement::off();
+    let events = || EventLoop::new("fuzz", Thread::Events, &confinement).ok().map(Arc::new);
     Some(match kind % 6 {
         0 => {
             let file = tempfile::tempfile().ok()?;
             file.set_len(DISK).ok()?;
-            Box::new(Block::new(Disk::raw(file, false).ok()?))
+            Box::new(Block::new(Disk::raw(file, false).ok()?, &confinement).ok()?)
         }
         1 => Box::new(Entropy::new(events()?)),
         2 => {
             let link = Link::new(vec![Box::new(OwnedFd::from(UnixDatagram::pair().ok()?.0))], Box::new(|_| {})).ok()?;
-            Box::new(Network::new(Arc::new(link), [2, 0, 0, 0, 0, 1], 1500, 2, events()?).ok()?)
+            Box::new(Network::new(Arc::new(link), [2, 0, 0, 0, 0, 1], 1500, 2, events()?, &confinement).ok()?)
         }
         3 => Box::new(Balloon::new(Arc::default(), events()?)),
         4 => {
@@ -42,7 +44,7 @@ fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
         }
         _ => {
             let port = Port { number: 1, name: Some("fuzz".to_owned()), is_console: false };
-            Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {})).ok()?)
+            Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {}), &confinement).ok()?)
         }
     })
 }

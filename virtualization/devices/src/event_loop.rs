@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use confinement::{Confinement, Thread};
 use hv::Event;
 use rustix::event::epoll;
 
@@ -127,18 +128,18 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// A loop on a thread of this name.
+    /// A loop on a thread of this kind and name.
     ///
     /// # Errors
-    /// Where there are no descriptors or threads left.
-    pub fn new(name: &str) -> io::Result<Self> {
+    /// Where there are no descriptors or threads left, or the thread cannot be confined.
+    pub fn new(name: &str, kind: Thread, confinement: &Confinement) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = Event::new()?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(u64::from(OWN)), epoll::EventFlags::IN)?;
         let state = Mutex::new(State { next: OWN + 1, ..State::default() });
         let shared = Arc::new(Shared { epoll, wake, state, changed: Condvar::new() });
         let loops = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&loops))?;
+        let thread = confinement.spawn(kind, name.to_owned(), move || run(&loops))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_handler_is_called_until_it_is_removed() {
-        let events = EventLoop::new("test").unwrap();
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
         let (event, seen, registration) = reader(&events);
         event.signal();
         assert_eq!(seen.recv_timeout(Duration::from_secs(10)), Ok(true));
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn nothing_is_called_while_it_is_paused() {
-        let events = EventLoop::new("test").unwrap();
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
         let (event, seen, _registration) = reader(&events);
         let (other, other_seen, _other) = reader(&events);
         events.pause();

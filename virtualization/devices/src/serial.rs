@@ -269,6 +269,7 @@ mod tests {
     use std::io::{Read, Seek};
     use std::os::fd::OwnedFd;
 
+    use confinement::{Confinement, Thread};
     use hv::Interrupts;
     use hv::fake::FakeVm;
 
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn more_than_its_buffer_arrives_in_order() {
-        let events = EventLoop::new("test").unwrap();
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let uart = uart(Some(file(reader)), None, &events);
         let sent: Vec<u8> = (0..1000_u32).map(|index| index as u8).collect();
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_was_received_survives_being_saved() {
-        let events = EventLoop::new("test").unwrap();
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let one = uart(Some(file(reader)), None, &events);
         // Interrupts for received characters, and a divisor.
@@ -340,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_file_is_read_too() {
-        let events = EventLoop::new("test").unwrap();
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
         let mut input = tempfile::tempfile().unwrap();
         let sent = [b'x'; 300];
         input.write_all(&sent).unwrap();
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_nobody_reads_is_lost_and_what_somebody_reads_is_not() {
-        let events = EventLoop::new("test").unwrap();
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let uart = uart(None, Some(file(writer)), &events);
         // More than a pipe holds: this ends although nobody reads.

@@ -61,6 +61,9 @@ struct Arguments {
     /// A Unix socket at which GDB can debug the guest: target remote PATH
     #[arg(long)]
     gdb: Option<PathBuf>,
+    /// Let the machine's threads do all that this program may, for debugging
+    #[arg(long)]
+    without_confinement: bool,
     /// End when the guest reboots
     #[arg(long)]
     no_reboot: bool,
@@ -117,7 +120,7 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
     if arguments.rng {
         configuration.entropy_devices.push(EntropyDevice::Virtio);
     }
-    Ok(configuration)
+    Ok(if arguments.without_confinement { configuration.without_confinement() } else { configuration })
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -53,6 +53,8 @@ mod state;
 mod task;
 
 #[cfg(target_os = "linux")]
+pub use ::confinement::Status as ConfinementStatus;
+#[cfg(target_os = "linux")]
 pub use balloon::MemoryStatistics;
 pub use balloon::VirtioMemoryBalloonDevice;
 pub use completion::Completion;

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use confinement::Status as ConfinementStatus;
+
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::Completion;
 use crate::configuration::VirtualMachineConfiguration;
@@ -66,6 +69,13 @@ impl VirtualMachine {
     /// The state.
     pub fn state(&self) -> State {
         self.control.state()
+    }
+
+    /// How far the machine's threads are confined: what the kernel has of it, and nothing after
+    /// [`VirtualMachineConfiguration::without_confinement`]. Not on a Mac, where machines run in a process of their own.
+    #[cfg(target_os = "linux")]
+    pub fn confinement(&self) -> ConfinementStatus {
+        self.control.confinement()
     }
 
     /// The machine's consoles, as they are in its configuration.

@@ -22,6 +22,7 @@ use crate::{Error, Result};
 
 mod image;
 
+use image::PAGES;
 pub use image::write_image;
 
 /// Bytes of a huge page on x86-64 and on arm64 with pages of 4 KiB.
@@ -93,6 +94,8 @@ pub struct Region {
     start: GuestAddress,
     file: FileOffset,
     sharing: Sharing,
+    /// What a copy has of its own can be found in this, if it can: opened with the memory, as who saves it later may open nothing.
+    pages: Option<Arc<File>>,
 }
 
 impl Region {
@@ -172,7 +175,8 @@ pub fn allocate(ranges: &[(u64, u64)]) -> Result<GuestMemory> {
 /// Memory at these guest addresses, filled with what a file holds from this offset on, one range after the other. Nothing is read before
 /// it is touched, and nothing is written to the file: pages that are written become this process's own.
 ///
-/// The file must not change or shrink as long as the memory is in use. Other processes cannot be given this memory.
+/// The file must not change or shrink as long as the memory is in use. Other processes cannot be given this memory. The calling thread opens
+/// a file of the kernel's, by which [`write_image`] later finds what was written; without it all of the memory is read then.
 ///
 /// # Errors
 /// [`Error::Memory`] where the host does not have the address space, or the file cannot be mapped.
@@ -197,6 +201,7 @@ fn map(file: &Arc<File>, mut offset: u64, ranges: &[(u64, u64)], sharing: Sharin
     let unfit = |source: &str| Error::Memory { size, source: io::Error::other(source.to_owned()) };
     let flags = if sharing == Sharing::Shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
 
+    let pages = if sharing == Sharing::Private { File::open(PAGES).ok().map(Arc::new) } else { None };
     let mut regions = Vec::new();
     for (start, bytes) in ranges {
         let length = usize::try_from(*bytes).map_err(|_| unfit("it is larger than this process's address space"))?;
@@ -205,7 +210,7 @@ fn map(file: &Arc<File>, mut offset: u64, ranges: &[(u64, u64)], sharing: Sharin
         // A core dump of this process is no place for a guest's secrets.
         mapping.advise(Advice::LinuxDontDump);
         let file = FileOffset::from_arc(Arc::clone(file), offset);
-        regions.push(Region { mapping, start: GuestAddress(*start), file, sharing });
+        regions.push(Region { mapping, start: GuestAddress(*start), file, sharing, pages: pages.clone() });
         offset += bytes;
     }
     GuestMemory::from_regions(regions).map_err(|error| unfit(&error.to_string()))

@@ -28,10 +28,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "supervisor", folder: "supervisor/server", may: &["all of the above"] },
     Layer { name: "library", folder: "library", may: &["supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "viv", folder: "apps/viv", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
+    Layer { name: "confinement", folder: "virtualization/confinement", may: &[] },
     Layer { name: "hv", folder: "virtualization/hv", may: &[] },
     Layer { name: "boot", folder: "virtualization/boot", may: &[] },
-    Layer { name: "devices", folder: "virtualization/devices", may: &["hv"] },
-    Layer { name: "virtualization", folder: "virtualization/framework", may: &["hv", "boot", "devices"] },
+    Layer { name: "devices", folder: "virtualization/devices", may: &["confinement", "hv"] },
+    Layer { name: "virtualization", folder: "virtualization/framework", may: &["confinement", "hv", "boot", "devices"] },
 ];
 
 /// Crates beside the product: they may depend on all of it, and nothing depends on them.

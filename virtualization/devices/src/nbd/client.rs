@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,22 @@ impl fmt::Display for NbdAddress {
             Self::Tcp(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
         }
+    }
+}
+
+/// The same, where names have become addresses: who connects again may not be allowed to ask for them.
+#[derive(Debug)]
+enum Place {
+    Tcp(Vec<SocketAddr>),
+    Unix(PathBuf),
+}
+
+impl NbdAddress {
+    fn find(&self) -> io::Result<Place> {
+        Ok(match self {
+            Self::Tcp(host, port) => Place::Tcp((host.as_str(), *port).to_socket_addrs()?.collect()),
+            Self::Unix(path) => Place::Unix(path.clone()),
+        })
     }
 }
 
@@ -74,12 +90,12 @@ impl Write for Stream {
 }
 
 impl Stream {
-    fn connect(address: &NbdAddress, patience: Duration) -> io::Result<Self> {
-        match address {
-            NbdAddress::Tcp(host, port) => {
+    fn connect(place: &Place, patience: Duration) -> io::Result<Self> {
+        match place {
+            Place::Tcp(addresses) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-                for place in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&place, patience) {
+                for address in addresses {
+                    match TcpStream::connect_timeout(address, patience) {
                         Ok(stream) => {
                             stream.set_nodelay(true)?;
                             stream.set_read_timeout(Some(patience))?;
@@ -91,7 +107,7 @@ impl Stream {
                 }
                 Err(last)
             }
-            NbdAddress::Unix(path) => {
+            Place::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(patience))?;
                 stream.set_write_timeout(Some(patience))?;
@@ -126,6 +142,7 @@ struct Fate {
 /// The client. Requests are carried out one after the other.
 pub struct NbdClient {
     address: NbdAddress,
+    place: Place,
     name: String,
     timeout: Duration,
     /// What the server said first, which it must say again.
@@ -153,7 +170,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl NbdClient {
-    /// Connects to an export. A server that does not answer for `timeout` has failed, and is connected to again; a request that has not been
+    /// Connects to an export; its host's name is looked up now, and not again. A server that does not answer for `timeout` has failed, and is connected to again; a request that has not been
     /// carried out after twice that time fails, and every other after it.
     ///
     /// # Errors
@@ -161,14 +178,15 @@ impl NbdClient {
     pub fn connect(address: NbdAddress, name: String, timeout: Duration, told: Told) -> io::Result<Arc<Self>> {
         // The system takes no time of zero for one.
         let timeout = timeout.max(Duration::from_millis(1));
-        let stream = Stream::connect(&address, timeout)?;
+        let place = address.find()?;
+        let stream = Stream::connect(&place, timeout)?;
         let connection = Some(stream.try_clone()?);
         let session = Session::begin(stream, &name)?;
         told(NbdEvent::Connected);
         let export = session.export();
         let session = Mutex::new(Connection::Up(session));
         let fate = Mutex::new(Fate { has_ended: false, connection });
-        Ok(Arc::new(Self { address, name, timeout, export, session, fate, ended: Condvar::new(), told }))
+        Ok(Arc::new(Self { address, place, name, timeout, export, session, fate, ended: Condvar::new(), told }))
     }
 
     /// The export.
@@ -224,7 +242,7 @@ impl NbdClient {
 
     /// Connects again.
     fn begin(&self) -> io::Result<Session<Stream>> {
-        let stream = Stream::connect(&self.address, self.timeout)?;
+        let stream = Stream::connect(&self.place, self.timeout)?;
         {
             let mut fate = lock(&self.fate);
             if fate.has_ended {

@@ -18,13 +18,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
-
+use confinement::Confinement;
 pub use disk::Disk;
+use serde_json::{Value, json};
 pub use transfer::Mode;
 
 use self::request::{RANGE_MAXIMUM, SECTOR, SEGMENT_SIZE, SEGMENTS};
-use self::server::Server;
+use self::server::{Server, UNDER_WAY};
 use super::{Activation, Kind, VirtioDevice, parse};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
@@ -49,16 +49,28 @@ const ENDED: u32 = 1;
 #[derive(Debug)]
 pub struct Block {
     disk: Arc<Disk>,
-    host: transfer::Host,
     queues: Vec<Running>,
+    /// One for each queue, from the device's creation on: who makes the device may do more than who activates it.
+    workers: Vec<Worker>,
     /// Queues that come into use wait, too.
     is_paused: AtomicBool,
+}
+
+/// What serves a queue: its thread, and what carries out its transfers.
+struct Worker {
+    thread: EventLoop,
+    transfers: transfer::Shared,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Worker")
+    }
 }
 
 /// A queue in use. The order of the fields is the order of their end: nothing calls the server when it ends.
 struct Running {
     _registration: Registration,
-    _thread: EventLoop,
     server: Arc<Mutex<Server>>,
 }
 
@@ -76,9 +88,17 @@ impl Running {
 
 impl Block {
     /// A device over this disk.
-    pub fn new(disk: Disk) -> Self {
-        let host = disk.host();
-        Self { disk: Arc::new(disk), host, queues: Vec::new(), is_paused: AtomicBool::new(false) }
+    ///
+    /// # Errors
+    /// Where there are no descriptors or threads left, or a thread cannot be confined.
+    pub fn new(disk: Disk, confinement: &Confinement) -> io::Result<Self> {
+        let host = disk.host(confinement);
+        let worker = |number| {
+            let thread = EventLoop::new(&format!("vm-block-{number}"), disk.thread(), confinement)?;
+            Ok(Worker { thread, transfers: host.transfers(UNDER_WAY as u16)? })
+        };
+        let workers = (0..disk.queues).map(worker).collect::<io::Result<_>>()?;
+        Ok(Self { disk: Arc::new(disk), queues: Vec::new(), workers, is_paused: AtomicBool::new(false) })
     }
 }
 
@@ -124,18 +144,19 @@ impl VirtioDevice for Block {
         // A driver that does not flush expects that what is answered lasts (5.2.6.2).
         let write_through = activation.features & FLUSH == 0;
         for (number, queue) in activation.queues {
-            let mut server = Server::new(queue, Arc::clone(&self.disk), &self.host, activation.failure.clone(), write_through)?;
+            // There are as many as queues.
+            let Worker { thread, transfers } = self.workers.get(usize::from(number)).ok_or(io::ErrorKind::NotFound)?;
+            let mut server = Server::new(queue, Arc::clone(&self.disk), Arc::clone(transfers), activation.failure.clone(), write_through);
             if self.is_paused.load(Ordering::SeqCst) {
                 server.pause();
             }
             let server = Arc::new(Mutex::new(server));
-            let thread = EventLoop::new(&format!("vm-block-{number}"))?;
             let registration = thread.add(Serving(Arc::clone(&server)), |serving, watches| {
                 let server = serving.0.lock().unwrap_or_else(PoisonError::into_inner);
                 watches.add(DOORBELL, server.queue().doorbell(), Interest::Read)?;
                 watches.add(ENDED, server.event(), Interest::Read)
             })?;
-            self.queues.push(Running { _registration: registration, _thread: thread, server });
+            self.queues.push(Running { _registration: registration, server });
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use confinement::{Confinement, Thread};
 use hv::Event;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -148,20 +149,33 @@ impl Console {
     ///
     /// # Errors
     /// Where there are no threads or descriptors left.
-    pub fn single(attachment: Attachment) -> io::Result<Self> {
+    pub fn single(attachment: Attachment, confinement: &Confinement) -> io::Result<Self> {
         let port = Port { number: 0, name: None, is_console: true };
-        Self::new(vec![port], Arc::new(Attachments::new([(0, attachment)])), 1, false, Box::new(|_, _| {}))
+        Self::new(vec![port], Arc::new(Attachments::new([(0, attachment)])), 1, false, Box::new(|_, _| {}), confinement)
     }
 
     /// A console with these ports and their attachments, and room for `count` of them.
     ///
     /// # Errors
     /// As [`Self::single`].
-    pub fn multiple(ports: Vec<Port>, attachments: Arc<Attachments>, count: u32, opened: Opened) -> io::Result<Self> {
-        Self::new(ports, attachments, count, true, opened)
+    pub fn multiple(
+        ports: Vec<Port>,
+        attachments: Arc<Attachments>,
+        count: u32,
+        opened: Opened,
+        confinement: &Confinement,
+    ) -> io::Result<Self> {
+        Self::new(ports, attachments, count, true, opened, confinement)
     }
 
-    fn new(ports: Vec<Port>, attachments: Arc<Attachments>, count: u32, is_multiport: bool, opened: Opened) -> io::Result<Self> {
+    fn new(
+        ports: Vec<Port>,
+        attachments: Arc<Attachments>,
+        count: u32,
+        is_multiport: bool,
+        opened: Opened,
+        confinement: &Confinement,
+    ) -> io::Result<Self> {
         let attached = Event::new()?;
         *attachments.changed.lock().unwrap_or_else(PoisonError::into_inner) = (Vec::new(), Some(attached.clone()));
         let state = |port: Port| {
@@ -170,8 +184,8 @@ impl Console {
         };
         let ports = Ports { ports: ports.into_iter().map(state).collect(), is_multiport, opened };
         let ports = Arc::new(Mutex::new(ports));
-        let messages = Messages::default();
-        Ok(Self { ports, attachments, attached, events: EventLoop::new("vm-console")?, running: None, messages, count, is_multiport })
+        let (events, messages) = (EventLoop::new("vm-console", Thread::Console, confinement)?, Messages::default());
+        Ok(Self { ports, attachments, attached, events, running: None, messages, count, is_multiport })
     }
 }
 

@@ -15,9 +15,9 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
+use confinement::{Confinement, Thread};
 pub use link::Link;
+use serde_json::{Value, json};
 pub use stream::FrameStream;
 pub use tap::Tap;
 pub use wire::{Frames, HEADER_SIZE, Offloads, Unplugged};
@@ -70,8 +70,16 @@ impl Network {
     ///
     /// # Errors
     /// Where there are no threads left.
-    pub fn new(link: Arc<Link>, address: [u8; 6], mtu: u16, pairs: u16, events: Arc<EventLoop>) -> io::Result<Self> {
-        let more = (1..pairs.clamp(1, PAIRS_MAXIMUM)).map(|_| Ok(Arc::new(EventLoop::new("vm-network")?)));
+    pub fn new(
+        link: Arc<Link>,
+        address: [u8; 6],
+        mtu: u16,
+        pairs: u16,
+        events: Arc<EventLoop>,
+        confinement: &Confinement,
+    ) -> io::Result<Self> {
+        let another = |_| Ok(Arc::new(EventLoop::new("vm-network", Thread::Network, confinement)?));
+        let more = (1..pairs.clamp(1, PAIRS_MAXIMUM)).map(another);
         let events = std::iter::once(Ok(events)).chain(more).collect::<io::Result<Vec<_>>>()?;
         let offloads = link.has_offloads();
         Ok(Self { link, events, running: Vec::new(), address, mtu, offloads, saved_pairs: None })

@@ -3,7 +3,7 @@
 use devices::virtio::{Block, Disk};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, WRITE};
+use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, WRITE, confined};
 use crate::record::{Content, Line, Record, Wish};
 use crate::seen::bytes;
 use crate::{BLOCK, BLOCKS};
@@ -54,7 +54,7 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(disk: Disk, record: Record, seed: u64) -> Self {
-        let driver = Driver::ready(Box::new(Block::new(disk)), FLUSH_FEATURE);
+        let driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), FLUSH_FEATURE);
         let slots = vec![None; usize::from(QUEUES * SLOTS)];
         Self { driver, record, random: Random(seed), slots, used: vec![0; usize::from(QUEUES)], asked: 0 }
     }
@@ -141,7 +141,7 @@ impl Writer {
 
 /// All that is on a disk, read as a guest does.
 pub fn read(disk: Disk) -> Vec<u8> {
-    let mut driver = Driver::ready(Box::new(Block::new(disk)), FLUSH_FEATURE);
+    let mut driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), FLUSH_FEATURE);
     let (length, mut all) = (1_usize << 20, Vec::new());
     let room = BUFFERS + BLOCK as u64;
     for start in (0..BLOCKS as usize * BLOCK).step_by(length) {

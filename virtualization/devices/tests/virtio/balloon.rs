@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use devices::EventLoop;
 use devices::virtio::balloon::{Balloon, BalloonTarget, PAGE_SIZE};
 use hv::vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, MEMORY, Part, WRITE};
+use crate::driver::{BUFFERS, Descriptor, Driver, MEMORY, Part, WRITE, events};
 
 const AREA: u64 = 2 << 20;
 
 fn balloon() -> (Driver, Arc<BalloonTarget>) {
     let target = Arc::new(BalloonTarget::default());
-    let device = Balloon::new(target.clone(), Arc::new(EventLoop::new("test").unwrap()));
+    let device = Balloon::new(target.clone(), events());
     (Driver::ready(Box::new(device), 0), target)
 }
 
@@ -72,7 +71,7 @@ fn both_sides_say_how_large_it_is() {
 #[test]
 fn statistics_are_what_the_guest_says_when_it_is_asked() {
     let target = Arc::new(BalloonTarget::default());
-    let device = Balloon::new(target.clone(), Arc::new(EventLoop::new("test").unwrap()));
+    let device = Balloon::new(target.clone(), events());
     assert!(!target.ask_for_statistics(|_| ()), "there is no driver yet");
     let mut driver = Driver::ready(Box::new(device), 1 << 1 | 1 << 5);
     let entry = |number: u16, value: u64| [&number.to_le_bytes()[..], &value.to_le_bytes()].concat();

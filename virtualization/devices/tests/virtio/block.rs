@@ -7,13 +7,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use devices::virtio::{Block, Disk, DiskMode, VirtioDevice};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, Part, WRITE, file};
+use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, Part, WRITE, confined, file};
 
 pub const SECTORS: u64 = 64;
 
 pub fn disk(file: &File, read_only: bool) -> Driver {
     let disk = Disk::raw(file.try_clone().unwrap(), read_only).unwrap().identifier(b"serial");
-    Driver::ready(Box::new(Block::new(disk)), 0)
+    Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), 0)
 }
 
 pub fn header(kind: u32, sector: u64) -> Vec<u8> {
@@ -124,7 +124,7 @@ fn queues_are_served_at_the_same_time() {
     for mode in MODES {
         let image = file(1 << 20);
         let disk = Disk::raw(image.try_clone().unwrap(), false).unwrap().queues(QUEUES).mode(mode);
-        let mut driver = Driver::ready(Box::new(Block::new(disk)), 1 << 9 | 1 << 12);
+        let mut driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), 1 << 9 | 1 << 12);
         assert_eq!(u16::from_le_bytes(driver.read(0x2000 + 34)), QUEUES);
         for round in 0..20 {
             // Each request has a sector of its own; all of them are under way at once.
@@ -157,7 +157,7 @@ fn nothing_is_under_way_while_it_is_paused_and_after_a_reset() {
     for mode in MODES {
         let image = file(1 << 20);
         let disk = Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode);
-        let mut driver = Driver::ready(Box::new(Block::new(disk)), 0);
+        let mut driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), 0);
         driver.function.pause();
         driver.memory.write_slice(&header(1, 5), GuestAddress(BUFFERS)).unwrap();
         driver.memory.write_slice(&[3; 512], GuestAddress(BUFFERS + 512)).unwrap();
@@ -186,7 +186,10 @@ fn nothing_is_under_way_while_it_is_paused_and_after_a_reset() {
 fn a_disk_that_became_smaller_has_errors_and_goes_on() {
     for mode in MODES {
         let image = file(SECTORS * 512);
-        let mut driver = Driver::ready(Box::new(Block::new(Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode))), 1 << 9);
+        let mut driver = Driver::ready(
+            Box::new(Block::new(Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode), &confined()).unwrap()),
+            1 << 9,
+        );
         assert_eq!(write(&mut driver, 0, vec![1; 1024]), 0);
         image.set_len(512).unwrap();
         assert_eq!(read(&mut driver, 0, 512), (0, vec![1; 512]));
@@ -210,7 +213,7 @@ fn a_disk_without_bytes_answers_with_errors() {
 
 #[test]
 fn it_says_what_suits_it() {
-    let device = |read_only| Block::new(Disk::raw(file(SECTORS * 512), read_only).unwrap());
+    let device = |read_only| Block::new(Disk::raw(file(SECTORS * 512), read_only).unwrap(), &confined()).unwrap();
     let word = |bytes: &[u8], place: usize| u32::from_le_bytes(bytes[place..place + 4].try_into().unwrap());
     let (features, configuration) = (device(false).features(), device(false).configuration());
     for bit in [1, 2, 6, 9, 10, 12, 13, 14] {
@@ -226,7 +229,8 @@ fn it_says_what_suits_it() {
 fn a_driver_that_does_not_flush_need_not() {
     for mode in MODES {
         let image = file(SECTORS * 512);
-        let mut driver = Driver::ready(Box::new(Block::new(Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode))), 0);
+        let mut driver =
+            Driver::ready(Box::new(Block::new(Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode), &confined()).unwrap()), 0);
         assert_eq!(write(&mut driver, 3, vec![1; 512]), 0);
         // What every write then is followed by says what was lost.
         image.set_len(0).unwrap();
@@ -245,7 +249,10 @@ fn requests_that_the_hosts_cache_would_have_to_cut_are_carried_out_past_it_too()
         return;
     };
     for mode in MODES {
-        let mut driver = Driver::ready(Box::new(Block::new(Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode))), 1 << 9);
+        let mut driver = Driver::ready(
+            Box::new(Block::new(Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode), &confined()).unwrap()),
+            1 << 9,
+        );
         let data: Vec<u8> = (0..3 * 512_u32).map(|index| (index % 251) as u8).collect();
         assert_eq!(write(&mut driver, 7, data.clone()), 0);
         assert_eq!(status(&mut driver, header(4, 0)), 0);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use devices::virtio::console::{Attachment, Attachments, Console, Port};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
+use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, confined};
 
 fn pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -47,7 +47,7 @@ fn control(driver: &mut Driver, port: u32, event: u16, value: u16) {
 #[test]
 fn one_port_is_a_console_at_once() {
     let ((input, mut keyboard), (mut screen, output)) = (pipe(), pipe());
-    let console = Console::single(attachment(Some(input), Some(output))).unwrap();
+    let console = Console::single(attachment(Some(input), Some(output)), &confined()).unwrap();
     let mut driver = Driver::ready(Box::new(console), 0);
     driver.request(1, &[Part::Give(b"login: ".to_vec()), Part::Give(vec![b'x'; 5000])]);
     let mut said = vec![0; 5007];
@@ -72,7 +72,7 @@ fn an_input_that_is_a_file_is_read_to_its_end() {
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(&[b'a'; 300]).unwrap();
     input.rewind().unwrap();
-    let console = Console::single(attachment(Some(input), None)).unwrap();
+    let console = Console::single(attachment(Some(input), None), &confined()).unwrap();
     let mut driver = Driver::ready(Box::new(console), 0);
     assert_eq!(next(&mut driver, 0, 200).len(), 200);
     assert_eq!(next(&mut driver, 0, 200).len(), 100);
@@ -87,7 +87,9 @@ fn ports_are_named_and_opened() {
         Port { number: 2, name: Some("org.example.agent".to_owned()), is_console: false },
     ];
     let attachments = Arc::new(Attachments::new([(2, attachment(Some(input), Some(output)))]));
-    let console = Console::multiple(ports, attachments, 3, Box::new(move |port, is_open| sender.send((port, is_open)).unwrap())).unwrap();
+    let console =
+        Console::multiple(ports, attachments, 3, Box::new(move |port, is_open| sender.send((port, is_open)).unwrap()), &confined())
+            .unwrap();
     let mut driver = Driver::ready(Box::new(console), 1 << 1);
     assert_eq!(driver.read::<4>(0x2004), 3_u32.to_le_bytes());
     host.write_all(b"early").unwrap();
@@ -125,7 +127,7 @@ fn a_port_can_be_attached_to_something_else() {
     let ((input, mut host), (mut heard, output)) = (pipe(), pipe());
     let attachments = Arc::new(Attachments::new([]));
     let ports = vec![Port { number: 0, name: None, is_console: false }];
-    let console = Console::multiple(ports, attachments.clone(), 1, Box::new(|_, _| {})).unwrap();
+    let console = Console::multiple(ports, attachments.clone(), 1, Box::new(|_, _| {}), &confined()).unwrap();
     let mut driver = Driver::ready(Box::new(console), 1 << 1);
     control(&mut driver, 0, 6, 1);
     driver.request(1, &[Part::Give(b"to nobody".to_vec())]);

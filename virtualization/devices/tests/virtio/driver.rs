@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use confinement::{Confinement, Thread};
+use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::{VirtioDevice, VirtioPci};
 use hv::GuestMemory;
@@ -23,6 +25,16 @@ const AVAILABLE: u64 = 0x8000;
 const USED: u64 = 0xc000;
 /// Where buffers are.
 pub const BUFFERS: u64 = 0x10_0000;
+
+/// Threads are confined as a machine's are, so that every test also shows that they may do what they have to.
+pub fn confined() -> Confinement {
+    Confinement::new().unwrap()
+}
+
+/// A loop for devices.
+pub fn events() -> Arc<EventLoop> {
+    Arc::new(EventLoop::new("test", Thread::Events, &confined()).unwrap())
+}
 
 /// Descriptor flags.
 pub const NEXT: u16 = 1;

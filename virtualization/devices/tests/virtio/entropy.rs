@@ -1,15 +1,12 @@
 //! The source of random numbers.
 
-use std::sync::Arc;
-
-use devices::EventLoop;
 use devices::virtio::Entropy;
 
-use crate::driver::{Driver, Part};
+use crate::driver::{Driver, Part, events};
 
 #[test]
 fn numbers_are_as_many_as_asked_for_and_random() {
-    let mut driver = Driver::ready(Box::new(Entropy::new(Arc::new(EventLoop::new("test").unwrap()))), 0);
+    let mut driver = Driver::ready(Box::new(Entropy::new(events())), 0);
     let first = driver.request(0, &[Part::Room(32), Part::Room(3)]);
     let second = driver.request(0, &[Part::Room(32), Part::Room(3)]);
     assert_eq!((first[0].len(), first[1].len()), (32, 3));

@@ -1,17 +1,14 @@
 //! Guests that mean no good: nothing panics, nothing hangs, and what is wrong is said.
 
-use std::sync::Arc;
-
-use devices::EventLoop;
 use devices::virtio::{Entropy, VirtioDevice};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::block::{disk, header};
-use crate::driver::{BUFFERS, Descriptor, Driver, INDIRECT, MEMORY, NEXT, Part, WRITE, file};
+use crate::driver::{BUFFERS, Descriptor, Driver, INDIRECT, MEMORY, NEXT, Part, WRITE, events, file};
 
 fn entropy() -> Box<dyn VirtioDevice> {
-    Box::new(Entropy::new(Arc::new(EventLoop::new("test").unwrap())))
+    Box::new(Entropy::new(events()))
 }
 
 #[test]

@@ -14,7 +14,7 @@ use devices::virtio::{Block, Disk};
 use proptest::prelude::*;
 
 use crate::block::header;
-use crate::driver::{Driver, Part};
+use crate::driver::{Driver, Part, confined};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,7 +50,7 @@ fn client(socket: PathBuf, name: &str, timeout: Duration) -> std::io::Result<(Ar
 }
 
 fn driver(client: &Arc<NbdClient>) -> Driver {
-    Driver::ready(Box::new(Block::new(Disk::nbd(client.clone(), false).unwrap())), 0)
+    Driver::ready(Box::new(Block::new(Disk::nbd(client.clone(), false).unwrap(), &confined()).unwrap()), 0)
 }
 
 fn write(driver: &mut Driver, sector: u64, data: &[u8]) -> u8 {

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use devices::EventLoop;
 use devices::virtio::Network;
 use devices::virtio::network::{FrameStream, Frames, Link};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
+use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, confined, events};
 
 const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const HEADER: usize = 12;
@@ -20,11 +19,11 @@ const HEADER: usize = 12;
 /// The link of a card, and what is told when its other end goes.
 fn link(wires: Vec<Box<dyn Frames>>) -> (Arc<Link>, Receiver<std::io::Error>) {
     let (sender, gone) = channel();
-    (Arc::new(Link::new(wires, Box::new(move |error| sender.send(error).unwrap())).unwrap()), gone)
+    (Arc::new(Link::new(wires, Box::new(move |error| drop(sender.send(error)))).unwrap()), gone)
 }
 
 fn device(link: &Arc<Link>, pairs: u16) -> Box<Network> {
-    Box::new(Network::new(link.clone(), ADDRESS, 9000, pairs, Arc::new(EventLoop::new("test").unwrap())).unwrap())
+    Box::new(Network::new(link.clone(), ADDRESS, 9000, pairs, events(), &confined()).unwrap())
 }
 
 fn card(wire: Box<dyn Frames>) -> Driver {

@@ -9,7 +9,7 @@ use devices::virtio::{Block, Disk};
 use proptest::prelude::*;
 
 use crate::block::{MODES, header, range, read, status, write};
-use crate::driver::{Driver, file};
+use crate::driver::{Driver, confined, file};
 
 /// An image in a folder of its own.
 struct Image {
@@ -60,7 +60,7 @@ fn an_image_holds_what_was_written() {
         let mut expected = vec![0_u8; 8 << 20];
         for round in 0..2_u8 {
             let disk = Disk::qcow2(image.file(), false).unwrap().queues(2).mode(*mode);
-            let mut driver = Driver::ready(Box::new(Block::new(disk)), 1 << 9);
+            let mut driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), 1 << 9);
             for (number, (sector, length)) in (1_u8..).zip(places) {
                 let start = sector as usize * 512;
                 let before = read(&mut driver, sector, length);
@@ -96,7 +96,7 @@ fn compressed_clusters_are_read_and_overwritten() {
     let Some(image) = Image::new(&[]) else { return };
     let written = image.qemu("qemu-io", &["-f", "qcow2", "-c", "write -c -P 5 0 1M"]);
     assert!(written.status.success(), "{written:?}");
-    let mut driver = Driver::ready(Box::new(Block::new(Disk::qcow2(image.file(), false).unwrap())), 1 << 9);
+    let mut driver = Driver::ready(Box::new(Block::new(Disk::qcow2(image.file(), false).unwrap(), &confined()).unwrap()), 1 << 9);
     assert_eq!(read(&mut driver, 100, 64 << 10), (0, vec![5; 64 << 10]));
     assert_eq!(write(&mut driver, 130, vec![6; 1024]), 0);
     assert_eq!(read(&mut driver, 128, 3072), (0, [[5; 1024], [6; 1024], [5; 1024]].concat()));
@@ -167,7 +167,7 @@ proptest! {
             image.file().write_all_at(&value.to_be_bytes(), place).unwrap();
         }
         let Ok(disk) = Disk::qcow2(image.file(), false) else { return Ok(()) };
-        let mut driver = Driver::ready(Box::new(Block::new(disk)), 1 << 9);
+        let mut driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), 1 << 9);
         for sector in [0, 64, 128, 4096, 16_376] {
             read(&mut driver, sector, 4096);
             write(&mut driver, sector, vec![7; 4096]);

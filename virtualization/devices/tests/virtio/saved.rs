@@ -17,17 +17,17 @@ use serde_json::{Value, json};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::block::{self, SECTORS, header};
-use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, file};
+use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, confined, events, file};
 
 fn disk(file: &File) -> Box<Block> {
-    Box::new(Block::new(Disk::raw(file.try_clone().unwrap(), false).unwrap()))
+    Box::new(Block::new(Disk::raw(file.try_clone().unwrap(), false).unwrap(), &confined()).unwrap())
 }
 
 /// A loop that stands still.
 fn still() -> Arc<EventLoop> {
-    let events = EventLoop::new("test").unwrap();
+    let events = events();
     events.pause();
-    Arc::new(events)
+    events
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn the_link_goes_down_once_and_comes_back() {
     let card = |events| {
         let wires: Vec<Box<dyn Frames>> = vec![Box::new(OwnedFd::from(UnixDatagram::pair().unwrap().0))];
         let link = Link::new(wires, Box::new(|_| {})).unwrap();
-        Box::new(Network::new(Arc::new(link), [2, 0, 0, 0, 0, 7], 1500, 2, events).unwrap())
+        Box::new(Network::new(Arc::new(link), [2, 0, 0, 0, 0, 7], 1500, 2, events, &confined()).unwrap())
     };
     let events = still();
     let mut driver = Driver::ready(card(events.clone()), 1 << 5 | 1 << 16 | 1 << 17 | 1 << 22);
@@ -139,7 +139,7 @@ fn a_port_stays_open_and_a_message_is_not_lost() {
         let attachment = Attachment { input: Some(Arc::new(input)), output: Some(Arc::new(output)) };
         let attachments = Arc::new(Attachments::new([(1, attachment)]));
         let port = Port { number: 1, name: None, is_console: false };
-        Box::new(Console::multiple(vec![port], attachments, 2, Box::new(|_, _| {})).unwrap())
+        Box::new(Console::multiple(vec![port], attachments, 2, Box::new(|_, _| {}), &confined()).unwrap())
     };
     let mut driver = Driver::ready(console(pipe().0, pipe().1), 1 << 1);
     let message = |port: u32, event: u16| [&port.to_le_bytes()[..], &event.to_le_bytes(), &1_u16.to_le_bytes()].concat();
@@ -212,7 +212,7 @@ fn devices() -> Vec<Box<dyn VirtioDevice>> {
         Box::new(Entropy::new(still())),
         Box::new(Balloon::new(Arc::default(), still())),
         Box::new(Socket::new(SocketPorts::new().unwrap(), still())),
-        Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {})).unwrap()),
+        Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {}), &confined()).unwrap()),
     ]
 }
 

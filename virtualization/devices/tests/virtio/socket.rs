@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use devices::EventLoop;
 use devices::virtio::socket::{Connected, GUEST, HEADER_SIZE, Header, NO_RECEIVE, NO_SEND, Socket, SocketPorts, operation};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE};
+use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, events};
 
 const RECEIVED: u64 = BUFFERS + 0x1_0000;
 const BUFFER: u32 = 4096;
@@ -28,7 +27,7 @@ struct Guest {
 impl Guest {
     fn new() -> Self {
         let ports = SocketPorts::new().unwrap();
-        let device = Socket::new(ports.clone(), Arc::new(EventLoop::new("test").unwrap()));
+        let device = Socket::new(ports.clone(), events());
         let mut driver = Driver::ready(Box::new(device), 0);
         for index in 0..SIZE {
             driver.put_descriptor(0, index, Descriptor(RECEIVED + u64::from(index) * u64::from(BUFFER), BUFFER, WRITE, 0));

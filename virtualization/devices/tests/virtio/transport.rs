@@ -1,15 +1,12 @@
 //! What all devices have in common.
 
-use std::sync::Arc;
-
-use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::Entropy;
 
-use crate::driver::{BASE, Driver, Part};
+use crate::driver::{BASE, Driver, Part, events};
 
 fn entropy() -> Box<Entropy> {
-    Box::new(Entropy::new(Arc::new(EventLoop::new("test").unwrap())))
+    Box::new(Entropy::new(events()))
 }
 
 #[test]

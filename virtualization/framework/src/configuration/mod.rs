@@ -99,6 +99,8 @@ pub struct VirtualMachineConfiguration {
     pub pointing_devices: Vec<engine::mac::PointingDevice>,
     /// A stub for debuggers; without it, the default, nobody can debug the guest.
     pub debug_stub: Option<GdbDebugStub>,
+    #[cfg(target_os = "linux")]
+    confined: bool,
 }
 
 impl Default for VirtualMachineConfiguration {
@@ -124,6 +126,8 @@ impl Default for VirtualMachineConfiguration {
             #[cfg(target_os = "macos")]
             pointing_devices: Vec::new(),
             debug_stub: None,
+            #[cfg(target_os = "linux")]
+            confined: true,
         }
     }
 }
@@ -132,6 +136,21 @@ impl VirtualMachineConfiguration {
     /// A machine with as many vCPUs as the host has, 1 GiB of memory and no devices.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With threads that may do all that the program may; for debugging. Otherwise each of the machine's threads gives up the system calls
+    /// that it does not need, and every file: see [`crate::VirtualMachine::confinement`]. Not on a Mac, where machines run in a process of
+    /// their own.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn without_confinement(mut self) -> Self {
+        self.confined = false;
+        self
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_confined(&self) -> bool {
+        self.confined
     }
 
     /// The fewest vCPUs.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use boot::{Begin, Linux, acpi, layout};
+use confinement::Thread;
 use devices::EventLoop;
 use devices::serial::{Output, Uart, UartState};
 use devices::virtio::SavedVirtioPci;
@@ -15,8 +16,10 @@ use super::bus::MachineBus;
 use super::control::Message;
 use super::debugger::{Debugged, Debuggee};
 use super::kernel_cache;
+use super::outside::Outside;
 use super::peripherals::Peripherals;
 use super::resources::Resources;
+use super::surroundings::Surroundings;
 use super::vcpu::Vcpus;
 use crate::configuration::{BootLoader, LinuxBootLoader, Platform, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,10 +71,11 @@ impl Board {
         number: u64,
         configuration: &VirtualMachineConfiguration,
         resources: &Resources,
-        hypervisor: &dyn hv::Hypervisor,
+        surroundings: &Surroundings,
         control: Sender<Message>,
         origin: &Origin<'_>,
     ) -> Result<Self> {
+        let Surroundings { hypervisor, outside, confinement } = surroundings;
         let count = u8::try_from(configuration.cpu_count).unwrap_or(u8::MAX);
         if usize::from(count) > hypervisor.maximum_vcpus() {
             let most = hypervisor.maximum_vcpus();
@@ -82,7 +86,7 @@ impl Board {
         let ranges = layout::memory(configuration.memory_size);
         let memory = match origin {
             Origin::Boot => hv::allocate(&ranges).map_err(below)?,
-            Origin::Saved(saved, _) => saved.memory(&ranges)?,
+            Origin::Saved(saved, _) => saved.memory(&ranges, outside)?,
         };
         let vm = hypervisor.create_vm(&memory).map_err(below)?;
 
@@ -98,7 +102,7 @@ impl Board {
             Origin::Boot => {
                 acpi::write(acpi::Hardware { processors: count, uart: uart.is_some() }, &memory).map_err(boot_error)?;
                 let Begin { instruction, parameters, page_table, segments } = match &configuration.boot_loader {
-                    Some(BootLoader::Linux(loader)) => load_linux(loader, &memory)?,
+                    Some(BootLoader::Linux(loader)) => load_linux(loader, &memory, outside)?,
                     None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
                 };
                 if let Some(first) = vcpus.first_mut() {
@@ -119,7 +123,8 @@ impl Board {
             }
         };
 
-        let events = Arc::new(EventLoop::new("vm-events").map_err(host("Could not start the machine's event loop"))?);
+        let events =
+            Arc::new(EventLoop::new("vm-events", Thread::Events, confinement).map_err(host("Could not start the machine's event loop"))?);
         if state.is_some() {
             events.pause();
         }
@@ -129,7 +134,8 @@ impl Board {
             let saved = state.and_then(|(_, state)| state.uart.as_ref());
             Uart::new(line, uart.attachment.input.clone(), output, &events, saved).map_err(host("Could not set up the serial port"))
         });
-        let (peripherals, pci) = Peripherals::new(configuration, resources, &vm, &memory, &events, &(number, control.clone()))?;
+        let (peripherals, pci) =
+            Peripherals::new(configuration, resources, surroundings, &vm, &memory, &events, &(number, control.clone()))?;
         let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
         if let Some((saved, state)) = state {
             bus.pci.set_address(state.bus_address);
@@ -137,7 +143,7 @@ impl Board {
             peripherals.restore(&state.functions).map_err(|error| saved.refuse(error))?;
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
-        let vcpus = Vcpus::new(vcpus, &bus).map_err(host("Could not start the machine's vCPUs"))?;
+        let vcpus = Vcpus::new(vcpus, &bus, confinement).map_err(host("Could not start the machine's vCPUs"))?;
         resources.debugged.set(Some(Debuggee { vcpus: vcpus.debug_port(), memory: memory.clone() }));
         Ok(Self { debugged: resources.debugged.clone(), number, vcpus, button, bus, peripherals, events, memory, vm })
     }
@@ -189,13 +195,15 @@ impl Drop for Board {
     }
 }
 
-fn load_linux(loader: &LinuxBootLoader, memory: &GuestMemory) -> Result<Begin> {
+fn load_linux(loader: &LinuxBootLoader, memory: &GuestMemory, outside: &Outside) -> Result<Begin> {
     let open = |what: &str, path: &std::path::Path| {
-        File::open(path).map_err(|error| Error::because(ErrorKind::Host, format!("Could not open the {what} {}", path.display()), error))
+        let file = path.to_owned();
+        let opened = outside.run(move || File::open(file))?;
+        opened.map_err(|error| Error::because(ErrorKind::Host, format!("Could not open the {what} {}", path.display()), error))
     };
     let mut kernel = open("kernel", &loader.kernel)?;
     if loader.unpacked_by_host
-        && let Some(unpacked) = kernel_cache::unpacked(&mut kernel)
+        && let Some(unpacked) = kernel_cache::unpacked(&mut kernel, outside)
     {
         kernel = unpacked;
     }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use confinement::{Confinement, Status, Thread};
 use devices::nbd::NbdEvent;
 use devices::virtio::balloon::BalloonTarget;
 use hv::Hypervisor;
@@ -12,8 +13,10 @@ use hv::Hypervisor;
 use super::board::{Board, Origin};
 use super::bus::GuestAction;
 use super::debugger::Debugger;
+use super::outside::Outside;
 use super::resources::Resources;
 use super::saved;
+use super::surroundings::{self, Surroundings};
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
@@ -96,6 +99,7 @@ pub struct Control {
     resources: Resources,
     memory_size: u64,
     _debugger: Option<Debugger>,
+    confinement: Status,
 }
 
 impl Control {
@@ -107,27 +111,37 @@ impl Control {
     /// A machine and its thread.
     pub fn with_hypervisor(configuration: VirtualMachineConfiguration, hypervisor: Arc<dyn Hypervisor>) -> Result<Self> {
         let published = Arc::new(Published { state: Mutex::new(State::Stopped), events: Events::default() });
-        let (resources, memory_size) = (Resources::new(&configuration)?, configuration.memory_size);
+        let confinement = if configuration.is_confined() { Confinement::new() } else { Ok(Confinement::off()) };
+        let confinement = confinement.map_err(failed("Could not set up the confinement of the machine's threads"))?;
+        let status = confinement.status();
+        let (resources, memory_size) = (Resources::new(&configuration, &confinement)?, configuration.memory_size);
         let debugger = configuration.debug_stub.as_ref().map(|stub| Debugger::new(stub, resources.debugged.clone())).transpose()?;
+        let ports = surroundings::ports(&configuration);
+        let surroundings = Surroundings { hypervisor, outside: Outside::new()?, confinement: confinement.clone() };
         let (messages, inbox) = channel();
         let machine = Machine {
             configuration,
             resources: resources.clone(),
-            hypervisor,
+            surroundings,
             published: Arc::clone(&published),
             messages: messages.clone(),
             life: Lifecycle::default(),
             board: None,
             boards: 0,
         };
-        let thread = std::thread::Builder::new().name("vm-control".to_owned()).spawn(move || machine.run(&inbox));
-        let thread = thread.map_err(|error| Error::because(ErrorKind::Host, "Could not start the machine's control thread", error))?;
-        Ok(Self { published, messages, thread: Some(thread), resources, memory_size, _debugger: debugger })
+        let thread = confinement.spawn_without_files(Thread::Control, "vm-control".to_owned(), ports, move || machine.run(&inbox));
+        let thread = thread.map_err(failed("Could not start the machine's control thread"))?;
+        Ok(Self { published, messages, thread: Some(thread), resources, memory_size, confinement: status, _debugger: debugger })
     }
 
     /// The state.
     pub fn state(&self) -> State {
         self.published.state()
+    }
+
+    /// How the machine's threads are confined.
+    pub fn confinement(&self) -> Status {
+        self.confinement
     }
 
     /// Events from now on.
@@ -170,6 +184,10 @@ impl Control {
     }
 }
 
+fn failed(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::because(ErrorKind::Host, attempt, error)
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         let _ = self.messages.send(Message::End);
@@ -189,7 +207,7 @@ impl fmt::Debug for Control {
 struct Machine {
     configuration: VirtualMachineConfiguration,
     resources: Resources,
-    hypervisor: Arc<dyn Hypervisor>,
+    surroundings: Surroundings,
     published: Arc<Published>,
     messages: Sender<Message>,
     life: Lifecycle,
@@ -275,11 +293,11 @@ impl Machine {
             }
             (Task::Save(path), Some(board)) => {
                 saved::require_support(&self.configuration)?;
-                saved::save(path, &self.configuration, &*self.hypervisor, board)
+                saved::save(path, &self.configuration, &self.surroundings, board)
             }
             (Task::Restore(path), _) => {
                 saved::require_support(&self.configuration)?;
-                let (saved, state) = saved::open(path, &self.configuration, &*self.hypervisor)?;
+                let (saved, state) = saved::open(path, &self.configuration, &self.surroundings)?;
                 self.board = Some(self.build(&Origin::Saved(&saved, &state))?);
                 Ok(())
             }
@@ -291,7 +309,7 @@ impl Machine {
 
     fn build(&mut self, origin: &Origin<'_>) -> Result<Board> {
         self.boards += 1;
-        Board::new(self.boards, &self.configuration, &self.resources, &*self.hypervisor, self.messages.clone(), origin)
+        Board::new(self.boards, &self.configuration, &self.resources, &self.surroundings, self.messages.clone(), origin)
     }
 
     fn guest_did(&mut self, action: GuestAction) {

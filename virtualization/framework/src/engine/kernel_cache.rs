@@ -10,12 +10,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::outside::Outside;
+
 /// Unpacked kernels that are kept; each has some 60 MiB.
 const KEPT: usize = 4;
 
 /// The kernel inside this image, unpacked; `None` where it is to be loaded as it is.
-pub fn unpacked(image: &mut File) -> Option<File> {
-    let kept = unpack(image, &folder()?);
+pub fn unpacked(image: &mut File, outside: &Outside) -> Option<File> {
+    let kept = unpack(image, &folder()?, outside);
     kept.inspect_err(|error| tracing::warn!(%error, "the kernel is left to the guest to unpack")).ok().flatten()
 }
 
@@ -25,22 +27,30 @@ fn folder() -> Option<PathBuf> {
     Some(cache.join("virtualization/kernels"))
 }
 
-fn unpack(image: &mut File, folder: &Path) -> io::Result<Option<File>> {
+/// Unpacks on the calling thread; files are opened and written outside.
+fn unpack(image: &mut File, folder: &Path, outside: &Outside) -> io::Result<Option<File>> {
     let place = folder.join(name(image)?);
-    if let Ok(kept) = File::open(&place) {
+    let kept = place.clone();
+    if let Ok(kept) = outside.run(|| File::open(kept)).map_err(io::Error::other)? {
         return Ok(Some(kept));
     }
     let Some(kernel) = boot::payload(image).map_err(io::Error::other)? else { return Ok(None) };
+    let folder = folder.to_owned();
+    outside.run(move || keep(&kernel, &folder, &place)).map_err(io::Error::other)?.map(Some)
+}
+
+/// Writes an unpacked kernel to its place in the folder, and opens it.
+fn keep(kernel: &[u8], folder: &Path, place: &Path) -> io::Result<File> {
     fs::create_dir_all(folder)?;
     // Whoever else unpacks the same kernel just now writes another file, and one of the two stays.
     let unfinished = folder.join(format!(".{}.{:?}", std::process::id(), std::thread::current().id()));
-    let written = File::create(&unfinished).and_then(|mut file| file.write_all(&kernel)).and_then(|()| fs::rename(&unfinished, &place));
+    let written = File::create(&unfinished).and_then(|mut file| file.write_all(kernel)).and_then(|()| fs::rename(&unfinished, place));
     if let Err(error) = written {
         let _ = fs::remove_file(&unfinished);
         return Err(error);
     }
     remove_oldest(folder);
-    File::open(&place).map(Some)
+    File::open(place)
 }
 
 fn name(image: &File) -> io::Result<String> {
@@ -98,26 +108,28 @@ mod tests {
 
     #[test]
     fn a_kernel_is_unpacked_once_and_few_are_kept() {
+        let outside = Outside::new().unwrap();
         let (images, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for number in 0..6 {
             let mut kept = Vec::new();
-            unpack(&mut image(images.path(), number), cache.path()).unwrap().unwrap().read_to_end(&mut kept).unwrap();
+            unpack(&mut image(images.path(), number), cache.path(), &outside).unwrap().unwrap().read_to_end(&mut kept).unwrap();
             assert_eq!(kept, [b"\x7fELF".as_slice(), &[number; 100]].concat());
         }
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), KEPT);
         // What is kept is used, also where the image could no longer be unpacked.
         let mut last = File::open(images.path().join("vmlinuz-5")).unwrap();
         let before = fs::metadata(cache.path().join(name(&last).unwrap())).unwrap().modified().unwrap();
-        unpack(&mut last, cache.path()).unwrap().unwrap();
+        unpack(&mut last, cache.path(), &outside).unwrap().unwrap();
         assert_eq!(fs::metadata(cache.path().join(name(&last).unwrap())).unwrap().modified().unwrap(), before);
     }
 
     #[test]
     fn what_cannot_be_unpacked_is_left_to_the_guest() {
+        let outside = Outside::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut other = tempfile::tempfile().unwrap();
         other.write_all(b"\x7fELF").unwrap();
-        assert!(unpack(&mut other, folder.path()).unwrap().is_none());
-        assert!(unpack(&mut image(folder.path(), 0), Path::new("/proc/nowhere")).is_err());
+        assert!(unpack(&mut other, folder.path(), &outside).unwrap().is_none());
+        assert!(unpack(&mut image(folder.path(), 0), Path::new("/proc/nowhere"), &outside).is_err());
     }
 }

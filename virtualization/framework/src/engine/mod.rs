@@ -2,7 +2,8 @@
 //!
 //! One *control* thread per machine owns everything ([`control`]); what was asked and what happened reach it as messages, in order. A
 //! running guest ([`board`]) is a set of vCPU threads ([`vcpu`]), which call devices through the [`bus`], and an event loop for what
-//! devices wait for. A guest's reboot builds the board anew: nothing of the old one is left that could be forgotten to be reset.
+//! devices wait for. All of these threads are confined, and open no files; an unconfined one does for them ([`outside`]). A guest's reboot
+//! builds the board anew: nothing of the old one is left that could be forgotten to be reset.
 
 mod board;
 mod bus;
@@ -12,11 +13,13 @@ mod debugger;
 mod image_lock;
 mod kernel_cache;
 mod network;
+mod outside;
 mod peripherals;
 mod resources;
 mod saved;
 mod sharing;
 mod storage;
+mod surroundings;
 mod vcpu;
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ pub(crate) use control::Control;
 pub(crate) use devices::virtio::balloon::{BalloonTarget as Balloon, PAGE_SIZE};
 pub(crate) use devices::virtio::socket::{Connected, SocketPorts};
 pub(crate) use network::Connection;
+pub(crate) use outside::Outside;
 pub(crate) use sharing::Sharing;
 
 use crate::configuration::{MIB, VirtualMachineConfiguration};

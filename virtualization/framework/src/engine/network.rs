@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use confinement::{Confinement, Thread};
 use devices::virtio::network::{FrameStream, Frames, Link, Tap};
 
 use crate::configuration::{MTU_MINIMUM, NetworkAttachment, TapNetworkAttachment, TapSource, VirtioNetworkDevice};
@@ -29,6 +30,7 @@ pub type Gone = Arc<dyn Fn(Error) + Send + Sync>;
 /// What a card is connected to, from a machine's creation to its end.
 pub struct Connection {
     pairs: u16,
+    confinement: Confinement,
     state: Mutex<State>,
 }
 
@@ -50,16 +52,16 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     /// That of a card of the configuration, to which nothing is connected yet.
-    pub fn new(card: &VirtioNetworkDevice) -> Self {
+    pub fn new(card: &VirtioNetworkDevice, confinement: Confinement) -> Self {
         let state = State { attachment: Some(card.attachment.clone()), link: None, passt: None };
-        Self { pairs: card.queue_pairs, state: Mutex::new(state) }
+        Self { pairs: card.queue_pairs, confinement, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects a new card.
+    /// Connects a new card. The calling thread must be one that may open files and start programs.
     pub fn connect(&self, gone: Gone) -> Result<Arc<Link>> {
         let mut state = self.lock();
         (state.link, state.passt) = (None, None);
@@ -83,7 +85,7 @@ impl Connection {
         state.attachment.clone().filter(|_| state.link.as_ref().is_none_or(|link| link.is_up()))
     }
 
-    /// Connects it to this instead.
+    /// Connects it to this instead. The calling thread is one of the program's own.
     pub fn set_attachment(&self, attachment: Option<NetworkAttachment>) -> Result<()> {
         if let Some(attachment) = &attachment {
             attachment.validate()?;
@@ -108,7 +110,7 @@ impl Connection {
             Some(NetworkAttachment::Tap(attachment)) => (self.tap(attachment)?, None),
             Some(NetworkAttachment::Nat(_)) => {
                 let (here, there) = UnixStream::pair().map_err(failed("Could not make a socket for a network card"))?;
-                let passt = start_passt(there.into())?;
+                let passt = start_passt(there.into(), &self.confinement)?;
                 (vec![Box::new(FrameStream::new(here.into()))], Some(passt))
             }
         })
@@ -142,7 +144,7 @@ fn failed(message: &'static str) -> impl Fn(io::Error) -> Error {
     move |error| Error::because(ErrorKind::Network, message, error)
 }
 
-fn start_passt(socket: OwnedFd) -> Result<Passt> {
+fn start_passt(socket: OwnedFd, confinement: &Confinement) -> Result<Passt> {
     let mut command = Command::new("passt");
     // The socket is its standard input, the one descriptor that a program can be given without more.
     command.args(["--foreground", "--quiet", "--fd", "0", "--mtu", &MTU_MINIMUM.to_string()]);
@@ -167,7 +169,9 @@ fn start_passt(socket: OwnedFd) -> Result<Passt> {
                 tracing::warn!("passt: {line}");
             }
         };
-        let _ = std::thread::Builder::new().name("vm-passt".to_owned()).spawn(relay);
+        if let Err(error) = confinement.spawn(Thread::Relay, "vm-passt".to_owned(), relay) {
+            tracing::warn!(%error, "what passt says is not passed on");
+        }
     }
     Ok(Passt(child))
 }

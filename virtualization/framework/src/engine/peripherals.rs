@@ -19,6 +19,7 @@ use super::control::Message;
 use super::network::Connection;
 use super::resources::Resources;
 use super::storage;
+use super::surroundings::Surroundings;
 use crate::configuration::{EntropyDevice, MTU_MINIMUM, NetworkDevice, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -47,6 +48,7 @@ impl Peripherals {
     pub fn new(
         configuration: &VirtualMachineConfiguration,
         resources: &Resources,
+        Surroundings { outside, confinement, .. }: &Surroundings,
         vm: &Arc<dyn Vm>,
         memory: &GuestMemory,
         events: &Arc<EventLoop>,
@@ -55,7 +57,7 @@ impl Peripherals {
         let mut wanted: Vec<Box<dyn VirtioDevice>> = Vec::new();
         for port in &configuration.serial_ports {
             if let SerialPort::VirtioConsole(port) = port {
-                let console = Console::single(console::attachment(&port.attachment));
+                let console = Console::single(console::attachment(&port.attachment), confinement);
                 wanted.push(Box::new(console.map_err(host("Could not start a console's thread"))?));
             }
         }
@@ -65,7 +67,8 @@ impl Peripherals {
                 // Without the control thread the board is about to go.
                 let _ = control.send(Message::Guest { board, action: GuestAction::Port { device, port, is_open } });
             };
-            let console = Console::multiple(console.ports().to_vec(), console.device(), console.port_count(), Box::new(opened));
+            let console =
+                Console::multiple(console.ports().to_vec(), console.device(), console.port_count(), Box::new(opened), confinement);
             wanted.push(Box::new(console.map_err(host("Could not start a console's thread"))?));
         }
         let mut servers = storage::Servers::default();
@@ -75,7 +78,8 @@ impl Peripherals {
                 // Without the control thread the board is about to go.
                 let _ = control.send(Message::Storage { board, device, event });
             });
-            wanted.push(Box::new(Block::new(storage::open(storage, configuration.cpu_count, &mut servers, told)?)));
+            let disk = storage::open(storage, configuration.cpu_count, &mut servers, told, outside)?;
+            wanted.push(Box::new(Block::new(disk, confinement).map_err(host("Could not start a disk's threads"))?));
         }
         let networks = Networks(resources.networks.clone());
         for (device, (NetworkDevice::Virtio(card), connection)) in configuration.network_devices.iter().zip(&resources.networks).enumerate()
@@ -86,8 +90,11 @@ impl Peripherals {
                 let _ = control.send(Message::NetworkGone { board, device, error });
             };
             let (address, mtu) = (card.mac_address.bytes(), connection.attachment().map_or(MTU_MINIMUM, |attachment| attachment.mtu()));
-            let link = connection.connect(Arc::new(gone))?;
-            let card = Network::new(link, address, mtu, card.queue_pairs, Arc::clone(events));
+            let link = {
+                let connection = Arc::clone(connection);
+                outside.run(move || connection.connect(Arc::new(gone)))??
+            };
+            let card = Network::new(link, address, mtu, card.queue_pairs, Arc::clone(events), confinement);
             wanted.push(Box::new(card.map_err(host("Could not start a network card's thread"))?));
         }
         for EntropyDevice::Virtio in &configuration.entropy_devices {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use confinement::Confinement;
 use devices::virtio::balloon::BalloonTarget;
 use devices::virtio::socket::SocketPorts;
 
@@ -33,7 +34,7 @@ pub struct Resources {
 
 impl Resources {
     /// Those of a machine with this configuration.
-    pub fn new(configuration: &VirtualMachineConfiguration) -> Result<Self> {
+    pub fn new(configuration: &VirtualMachineConfiguration, confinement: &Confinement) -> Result<Self> {
         let ports = |SocketDevice::Virtio: &SocketDevice| SocketPorts::new();
         let sockets = configuration.socket_devices.iter().map(ports).collect::<std::io::Result<_>>();
         let sockets = sockets.map_err(|error| Error::because(ErrorKind::Host, "Could not set up the machine's sockets", error))?;
@@ -42,7 +43,7 @@ impl Resources {
         let consoles = configuration.console_devices.iter().map(console).collect();
         let sharing = |DirectorySharingDevice::VirtioFileSystem(device): &DirectorySharingDevice| Arc::new(Sharing::new(device));
         let shares = configuration.directory_sharing_devices.iter().map(sharing).collect();
-        let connection = |NetworkDevice::Virtio(card): &NetworkDevice| Arc::new(Connection::new(card));
+        let connection = |NetworkDevice::Virtio(card): &NetworkDevice| Arc::new(Connection::new(card, confinement.clone()));
         let networks = configuration.network_devices.iter().map(connection).collect();
         Ok(Self { balloons, debugged: Debugged::default(), consoles, networks, shares, sockets })
     }

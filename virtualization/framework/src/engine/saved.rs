@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use hv::Hypervisor;
-
 use super::board::{Board, BoardState};
+use super::surroundings::Surroundings;
 use crate::configuration::VirtualMachineConfiguration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::saved_state::{self, Parts, SavedMachineState};
@@ -16,22 +15,22 @@ pub fn require_support(configuration: &VirtualMachineConfiguration) -> Result<()
 }
 
 /// Writes the state of a board that stands still.
-pub fn save(path: &Path, configuration: &VirtualMachineConfiguration, hypervisor: &dyn Hypervisor, board: &Board) -> Result<()> {
+pub fn save(path: &Path, configuration: &VirtualMachineConfiguration, surroundings: &Surroundings, board: &Board) -> Result<()> {
     let machine = serde_json::to_value(board.save()?)
         .map_err(|error| Error::because(ErrorKind::Internal, "Could not describe the machine's state", error))?;
-    let parts = Parts { configuration: &configuration.seen_by_guest(), processor: &hypervisor.processor(), machine: &machine };
-    saved_state::write(path, &parts, board.memory())
+    let parts = Parts { configuration: &configuration.seen_by_guest(), processor: &surroundings.hypervisor.processor(), machine: &machine };
+    saved_state::write(path, &parts, board.memory(), &surroundings.outside)
 }
 
 /// Opens a state that a machine with this configuration can be restored from, on this hypervisor.
 pub fn open(
     path: &Path,
     configuration: &VirtualMachineConfiguration,
-    hypervisor: &dyn Hypervisor,
+    surroundings: &Surroundings,
 ) -> Result<(SavedMachineState, BoardState)> {
-    let saved = SavedMachineState::open(path)?;
+    let saved = SavedMachineState::open_outside(path, &surroundings.outside)?;
     saved.require_configuration(&configuration.seen_by_guest())?;
-    hypervisor.check_processor(&saved.processor()?).map_err(|error| saved.refuse(error))?;
+    surroundings.hypervisor.check_processor(&saved.processor()?).map_err(|error| saved.refuse(error))?;
     let state = saved.machine()?;
     Ok((saved, state))
 }

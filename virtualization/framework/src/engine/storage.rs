@@ -11,6 +11,7 @@ use devices::virtio::Disk;
 use rustix::fs::OFlags;
 
 use super::image_lock;
+use super::outside::Outside;
 use crate::configuration::{
     Access, CachingMode, DiskImage, DiskImageFormat, NbdServer, StorageAttachment, StorageDevice, SynchronizationMode,
 };
@@ -33,13 +34,14 @@ impl Drop for Servers {
 }
 
 /// Opens what is behind a storage device, for a machine with this many processors.
-pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, told: Told) -> Result<Disk> {
+pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, told: Told, outside: &Outside) -> Result<Disk> {
     let StorageDevice::VirtioBlock(block) = device;
     let (disk, synchronization) = match &block.attachment {
-        StorageAttachment::DiskImage(image) => (open_image(image)?, image.synchronization()),
+        StorageAttachment::DiskImage(image) => (open_image(image, outside)?, image.synchronization()),
         StorageAttachment::BlockDevice(device) => {
             let what = || "the block device".to_owned();
-            let file = locked(device.file(), device.access(), None, &what)?;
+            let its = device.clone();
+            let file = outside.run(move || locked(its.file(), its.access(), None, &what))??;
             let disk = Disk::raw(file, device.access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
             (disk, device.synchronization())
         }
@@ -50,7 +52,8 @@ pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, to
                 NbdServer::Tcp(host, port) => NbdAddress::Tcp(host, port),
                 NbdServer::Unix(path) => NbdAddress::Unix(path),
             };
-            let client = NbdClient::connect(address, name, server.timeout_duration(), told);
+            let patience = server.timeout_duration();
+            let client = outside.run(move || NbdClient::connect(address, name, patience, told))?;
             let client = client.map_err(|error| Error::because(ErrorKind::Network, format!("Could not use {}", what()), error))?;
             servers.0.push(Arc::clone(&client));
             let disk = Disk::nbd(client, server.allowed_access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
@@ -61,15 +64,16 @@ pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, to
     Ok(disk.identifier(block.identifier.as_bytes()).syncs(synchronization != SynchronizationMode::None).queues(queues))
 }
 
-fn open_image(image: &DiskImage) -> Result<Disk> {
-    let what = || format!("the disk image {}", image.path().display());
-    let file = locked(image.file(), image.access(), Some(image.caching()), &what)?;
+fn open_image(image: &DiskImage, outside: &Outside) -> Result<Disk> {
+    let what = |image: &DiskImage| format!("the disk image {}", image.path().display());
+    let its = image.clone();
+    let file = outside.run(move || locked(its.file(), its.access(), Some(its.caching()), &|| what(&its)))??;
     let read_only = image.access() == Access::ReadOnly;
     match image.image_format() {
         DiskImageFormat::Raw => Disk::raw(file, read_only),
         DiskImageFormat::Qcow2 => Disk::qcow2(file, read_only),
     }
-    .map_err(|error| unusable(&what, error))
+    .map_err(|error| unusable(&|| what(image), error))
 }
 
 /// The file, opened once more, for this machine alone, and locked for as long as it has it open: by one writer, or by any number of readers.

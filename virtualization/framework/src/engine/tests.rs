@@ -9,6 +9,8 @@ use hv::fake::{FakeHypervisor, Step};
 
 use crate::*;
 
+mod confinement;
+
 /// The smallest file that is an ELF kernel: one segment at 1 MiB, a `hlt`.
 pub fn kernel() -> tempfile::NamedTempFile {
     let mut elf = vec![0_u8; 64 + 56];

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use confinement::{Confinement, Thread};
 use hv::{DebugExit, Event, Exit, Kicker, SavedState, Vcpu};
 
 use super::bus::MachineBus;
@@ -157,13 +158,14 @@ pub struct Vcpus {
 
 impl Vcpus {
     /// Threads for these vCPUs.
-    pub fn new(vcpus: Vec<Box<dyn Vcpu>>, bus: &Arc<MachineBus>) -> io::Result<Self> {
+    pub fn new(vcpus: Vec<Box<dyn Vcpu>>, bus: &Arc<MachineBus>, confinement: &Confinement) -> io::Result<Self> {
         let state = Standing { mode: Mode::Stand, standing: 0, vcpus: BTreeMap::new(), kickers: Vec::new(), held: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let mut all = Self { shared, threads: Vec::new() };
         for (index, vcpu) in vcpus.into_iter().enumerate() {
             let (shared, bus) = (Arc::clone(&all.shared), Arc::clone(bus));
-            all.threads.push(std::thread::Builder::new().name(format!("vcpu-{index}")).spawn(move || run(index, vcpu, &shared, &bus))?);
+            let thread = confinement.spawn(Thread::Vcpu, format!("vcpu-{index}"), move || run(index, vcpu, &shared, &bus));
+            all.threads.push(thread?);
         }
         all.wait_until_standing();
         Ok(all)

@@ -13,11 +13,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hv::GuestMemory;
 use hv::vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 /// Not text, and damaged by whatever takes it for text.
 const MAGIC: [u8; 8] = *b"\x89VMSTAT\n";
@@ -102,11 +103,49 @@ struct Entry {
     digest: [u8; DIGEST_SIZE],
 }
 
-/// Writes a saved state in place of what has this path; that is complete and on the disk, or as it was before.
-pub fn write(path: &Path, parts: &[Vec<u8>; 3], memory: &GuestMemory) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Only for its owner, as all files of this kind: it holds everything that the guest knows. It is removed if it does not get its name.
-    let mut unfinished = tempfile::Builder::new().prefix(".saving-").tempfile_in(folder)?;
+/// A file that has another name until everything is in it. Whoever makes it gives it its name or removes it, too: it is not removed
+/// when this is dropped, as that may happen where nothing can be removed.
+#[derive(Debug)]
+pub struct Unfinished {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// A new one that is to have this path.
+    pub fn new(path: PathBuf) -> io::Result<Self> {
+        // Only for its owner, as all files of this kind: it holds everything that the guest knows.
+        let file = tempfile::Builder::new().prefix(".saving-").disable_cleanup(true).tempfile_in(folder(&path))?;
+        Ok(Self { file, path })
+    }
+
+    /// Another descriptor of the file.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.as_file().try_clone()
+    }
+
+    /// Puts it in place of what has the path.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.persist(&self.path).map_err(|mut error| {
+            error.file.disable_cleanup(false);
+            error.error
+        })?;
+        // The name, too, survives a power failure.
+        File::open(folder(&self.path))?.sync_all()
+    }
+
+    /// Removes it.
+    pub fn discard(mut self) {
+        self.file.disable_cleanup(false);
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a saved state to an empty file; all of it is on the disk when this returns.
+pub fn write(mut file: &File, parts: &[Vec<u8>; 3], memory: &GuestMemory) -> io::Result<()> {
     let table_size = HEADER_SIZE + Section::ALL.len() * ENTRY_SIZE + DIGEST_SIZE;
     let mut offset = table_size as u64;
     let mut entries = Vec::new();
@@ -132,23 +171,24 @@ pub fn write(path: &Path, parts: &[Vec<u8>; 3], memory: &GuestMemory) -> io::Res
         head.extend(entry.digest);
     }
     head.extend(<[u8; DIGEST_SIZE]>::from(Sha256::digest(&head)));
-    unfinished.write_all(&head)?;
-    parts.iter().try_for_each(|part| unfinished.write_all(part))?;
-    unfinished.as_file().set_len(size)?;
-    hv::write_image(memory, unfinished.as_file(), memory_offset)?;
-    unfinished.as_file().sync_all()?;
-    unfinished.persist(path).map_err(|error| error.error)?;
-    // The name, too, survives a power failure.
-    File::open(folder)?.sync_all()
+    file.write_all(&head)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
+    file.set_len(size)?;
+    hv::write_image(memory, file, memory_offset)?;
+    file.sync_all()
 }
 
-/// Reads everything but memory.
-pub fn read(path: &Path) -> Result<Contents, Unreadable> {
+/// Opens what may be a saved state.
+pub fn open(path: &Path) -> Result<File, Unreadable> {
     // Opening anything else may wait for somebody.
     if !fs::metadata(path)?.is_file() {
         return Err(Unreadable::Foreign);
     }
-    let mut file = File::open(path)?;
+    Ok(File::open(path)?)
+}
+
+/// Reads everything but memory.
+pub fn read(mut file: File) -> Result<Contents, Unreadable> {
     let is = file.metadata()?.len();
     let mut head = vec![0; HEADER_SIZE];
     if is < HEADER_SIZE as u64 {
@@ -220,7 +260,6 @@ fn digest_of(bytes: &[u8]) -> [u8; DIGEST_SIZE] {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
 
     use hv::vm_memory::{Bytes, GuestAddress};
     use proptest::prelude::*;
@@ -233,8 +272,18 @@ mod tests {
         let memory = hv::allocate(&RANGES).unwrap();
         memory.write_slice(b"in memory", GuestAddress(0x12345)).unwrap();
         let path = folder.join("state");
-        write(&path, parts, &memory).unwrap();
+        save(&path, parts, &memory).unwrap();
         path
+    }
+
+    fn save(path: &Path, parts: &[Vec<u8>; 3], memory: &GuestMemory) -> io::Result<()> {
+        let unfinished = Unfinished::new(path.to_owned())?;
+        write(&unfinished.file()?, parts, memory)?;
+        unfinished.finish()
+    }
+
+    fn read(path: &Path) -> Result<Contents, Unreadable> {
+        super::read(open(path)?)
     }
 
     fn parts() -> [Vec<u8>; 3] {
@@ -280,9 +329,12 @@ mod tests {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 < 64 << 10);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let memory = hv::allocate(&RANGES).unwrap();
-        assert!(write(&folder.path().join("no/folder/state"), &parts(), &memory).is_err());
-        assert!(write(folder.path(), &parts(), &memory).is_err(), "in place of a folder");
+        let (memory, occupied) = (hv::allocate(&RANGES).unwrap(), folder.path().join("occupied"));
+        fs::create_dir(&occupied).unwrap();
+        assert!(save(&folder.path().join("no/folder/state"), &parts(), &memory).is_err());
+        assert!(save(&occupied, &parts(), &memory).is_err(), "in place of a folder");
+        Unfinished::new(occupied).unwrap().discard();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     proptest! {

@@ -4,13 +4,15 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use hv::{GuestMemory, SavedState as ProcessorState};
 use serde::de::DeserializeOwned;
 
+use crate::engine::Outside;
 use crate::error::{Error, ErrorKind, Result};
-use file::Contents;
+use file::{Contents, Unfinished, Unreadable};
 
 /// A machine's state in a file, without the file having been read any further than to know what it is. Restoring is
 /// [`crate::VirtualMachine::restore_machine_state_from`].
@@ -31,8 +33,8 @@ pub(crate) struct Parts<'a> {
     pub machine: &'a serde_json::Value,
 }
 
-/// Writes a state in place of what has this path, or leaves everything as it is.
-pub(crate) fn write(path: &Path, parts: &Parts<'_>, memory: &GuestMemory) -> Result<()> {
+/// Writes a state in place of what has this path, or leaves everything as it is. Files get their names outside.
+pub(crate) fn write(path: &Path, parts: &Parts<'_>, memory: &GuestMemory, outside: &Outside) -> Result<()> {
     let failed = |error: std::io::Error| {
         let next = match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ": there is no room left, so make some and save again",
@@ -46,7 +48,17 @@ pub(crate) fn write(path: &Path, parts: &Parts<'_>, memory: &GuestMemory) -> Res
         bytes(serde_json::to_vec(parts.processor))?,
         bytes(serde_json::to_vec(parts.machine))?,
     ];
-    file::write(path, &parts, memory).map_err(failed)
+    let to = path.to_owned();
+    let unfinished = outside.run(move || Unfinished::new(to))?.map_err(failed)?;
+    let written = unfinished.file().and_then(|file| file::write(&file, &parts, memory));
+    let finish = move || match written {
+        Ok(()) => unfinished.finish(),
+        Err(error) => {
+            unfinished.discard();
+            Err(error)
+        }
+    };
+    outside.run(finish)?.map_err(failed)
 }
 
 impl SavedMachineState {
@@ -56,7 +68,19 @@ impl SavedMachineState {
     /// [`ErrorKind::Restore`] where the file is none, is damaged, not all there, or of another version of the format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let contents = file::read(&path).map_err(|error| refused(&path, error))?;
+        let opened = file::open(&path);
+        Self::read(path, opened)
+    }
+
+    /// The same, opened outside.
+    pub(crate) fn open_outside(path: &Path, outside: &Outside) -> Result<Self> {
+        let from = path.to_owned();
+        let opened = outside.run(move || file::open(&from))?;
+        Self::read(path.to_owned(), opened)
+    }
+
+    fn read(path: PathBuf, opened: std::result::Result<File, Unreadable>) -> Result<Self> {
+        let contents = opened.and_then(file::read).map_err(|error| refused(&path, error))?;
         let configuration = parse(&path, &contents.parts[0])?;
         Ok(Self { path, contents, configuration })
     }
@@ -82,13 +106,15 @@ impl SavedMachineState {
     }
 
     /// Its memory, mapped: what the guest writes stays out of the file.
-    pub(crate) fn memory(&self, ranges: &[(u64, u64)]) -> Result<GuestMemory> {
+    pub(crate) fn memory(&self, ranges: &[(u64, u64)], outside: &Outside) -> Result<GuestMemory> {
         let wanted: u64 = ranges.iter().map(|(_, size)| size).sum();
         if wanted != self.memory_size() {
             let found = self.memory_size();
             return Err(refused(&self.path, format!("It has {found} bytes of memory, and the machine has {wanted}")));
         }
-        hv::map_image(&self.contents.file, self.contents.memory_offset, ranges).map_err(|error| refused(&self.path, error))
+        let file = self.contents.file.try_clone().map_err(|error| refused(&self.path, error))?;
+        let (offset, ranges) = (self.contents.memory_offset, ranges.to_vec());
+        outside.run(move || hv::map_image(&file, offset, &ranges))?.map_err(|error| refused(&self.path, error))
     }
 
     /// Refuses a machine with another configuration, and says what is different.

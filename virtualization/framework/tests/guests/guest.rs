@@ -89,6 +89,7 @@ impl Guest {
         configuration.boot_loader = Some(loader.command_line(format!("console=ttyS0 {words}")).into());
         configuration.serial_ports = vec![Uart16550::new(SerialAttachment::file_handles(Some(input), Some(output))).into()];
         let machine = VirtualMachine::new(configuration).unwrap();
+        assert!(machine.confinement().system_calls, "a guest runs as it does by default");
         let (happened, events) = channel();
         let stream = machine.events().filter(|event| !matches!(event, Event::StateChanged(_)));
         std::thread::spawn(move || stream.for_each(|event| drop(happened.send(event))));

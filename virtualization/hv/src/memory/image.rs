@@ -56,8 +56,8 @@ fn next_data(region: &Region, from: u64) -> io::Result<Option<Range<u64>>> {
     }
     // What was written to a copy is not in its file.
     let until = in_file.as_ref().map_or(size, |data| data.start);
-    let written = next_written(region, from..until).unwrap_or(Some(from..until).filter(|rest| !rest.is_empty()));
-    Ok(written.or(in_file))
+    let written = region.pages.as_ref().and_then(|pages| next_written(region, pages, from..until).ok());
+    Ok(written.unwrap_or(Some(from..until).filter(|rest| !rest.is_empty())).or(in_file))
 }
 
 /// The next part that is no hole of the file.
@@ -73,7 +73,9 @@ fn next_in_file(region: &Region, from: u64) -> io::Result<Option<Range<u64>>> {
     Ok(Some(data - start..hole.min(end) - start))
 }
 
-/// Pages of this process, eight bytes each (Linux: Documentation/admin-guide/mm/pagemap.rst): in memory or swapped out, and not the file's.
+/// What is mapped to pages of this process.
+pub const PAGES: &str = "/proc/self/pagemap";
+/// What it says of each, in eight bytes (Linux: Documentation/admin-guide/mm/pagemap.rst): in memory or swapped out, and not the file's.
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 const OF_FILE: u64 = 1 << 61;
@@ -81,8 +83,7 @@ const OF_FILE: u64 = 1 << 61;
 const ENTRY: usize = 8;
 
 /// The next run of pages in a range that are this process's own.
-fn next_written(region: &Region, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
-    let pages = File::open("/proc/self/pagemap")?;
+fn next_written(region: &Region, pages: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
     let first = region.mapping.start.addr().get() as u64;
     let mut entries = vec![0; CHUNK / PAGE * ENTRY];
     let mut run: Option<Range<u64>> = None;

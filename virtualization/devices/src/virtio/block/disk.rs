@@ -9,6 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use confinement::{Confinement, Thread};
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::{DenyImplicitOpenGate, DynStorage, FormatAccess, FormatDriverBuilder, ShallowMapping, Storage as _};
 use rustix::fs::OFlags;
@@ -159,8 +160,16 @@ impl Disk {
     }
 
     /// What carries out its transfers.
-    pub(super) fn host(&self) -> Host {
-        Host::new(self.file.clone(), self.mode)
+    pub(super) fn host(&self, confinement: &Confinement) -> Host {
+        Host::new(self.file.clone(), self.mode, confinement.clone())
+    }
+
+    /// What serves its queues.
+    pub(super) fn thread(&self) -> Thread {
+        match self.format {
+            Format::Raw | Format::Qcow2 { .. } => Thread::Disk,
+            Format::Nbd => Thread::Nbd,
+        }
     }
 
     /// Bytes of the disk, as the guest sees it.

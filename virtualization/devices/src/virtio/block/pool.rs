@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use confinement::{Confinement, Thread};
 use hv::Event;
 
 use super::transfer::{Ended, Transfer, Transfers};
@@ -21,6 +22,7 @@ const THREADS: usize = 16;
 #[derive(Debug)]
 pub struct Pool {
     file: Option<Arc<File>>,
+    confinement: Confinement,
     jobs: Mutex<Jobs>,
     wanted: Condvar,
 }
@@ -54,8 +56,8 @@ struct Done {
 
 impl Pool {
     /// No threads yet, for this file.
-    pub fn new(file: Option<Arc<File>>) -> Arc<Self> {
-        Arc::new(Self { file, jobs: Mutex::default(), wanted: Condvar::new() })
+    pub fn new(file: Option<Arc<File>>, confinement: Confinement) -> Arc<Self> {
+        Arc::new(Self { file, confinement, jobs: Mutex::default(), wanted: Condvar::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {
@@ -67,7 +69,7 @@ impl Pool {
         jobs.waiting.push_back(job);
         if jobs.idle < jobs.waiting.len() && jobs.threads < THREADS {
             let pool = Arc::clone(self);
-            match std::thread::Builder::new().name("vm-block-io".to_owned()).spawn(move || pool.work()) {
+            match self.confinement.spawn(Thread::DiskTransfers, "vm-block-io".to_owned(), move || pool.work()) {
                 Ok(_) => jobs.threads += 1,
                 Err(error) if jobs.threads > 0 => tracing::debug!(%error, "no further thread for a disk"),
                 // Then whoever asks does it.

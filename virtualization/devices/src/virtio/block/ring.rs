@@ -10,12 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use hv::Event;
+use io_uring::register::Restriction;
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 use super::transfer::{Ended, Transfer, Transfers};
 
 /// The file, as the ring knows it.
 const FILE: types::Fixed = types::Fixed(0);
+
+/// `IORING_UNREGISTER_FILES` (linux/io_uring.h).
+const UNREGISTER_FILES: u8 = 3;
 
 /// A ring for one file.
 pub struct Ring {
@@ -28,12 +32,13 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring for at most this many transfers at once, or a few more.
+    /// A ring for at most this many transfers at once, or a few more; and for nothing else, whoever gets hold of it: what goes through a
+    /// ring passes no filter of system calls.
     ///
     /// # Errors
     /// Where the host has no io_uring, or forbids it, or an old one.
     pub fn new(file: Arc<File>, transfers: u16) -> io::Result<Self> {
-        let ring = IoUring::builder().dontfork().build(u32::from(transfers))?;
+        let ring = IoUring::builder().dontfork().setup_r_disabled().build(u32::from(transfers))?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
         let needed = [opcode::Readv::CODE, opcode::Writev::CODE, opcode::Fsync::CODE, opcode::Fallocate::CODE];
@@ -45,6 +50,11 @@ impl Ring {
         let event = Event::new()?;
         ring.submitter().register_files(&[file.as_raw_fd()])?;
         ring.submitter().register_eventfd(event.as_fd().as_raw_fd())?;
+        let mut allowed: Vec<Restriction> = needed.into_iter().map(Restriction::sqe_op).collect();
+        allowed.push(Restriction::register_op(UNREGISTER_FILES));
+        allowed.push(Restriction::sqe_flags_required(squeue::Flags::FIXED_FILE.bits()));
+        ring.submitter().register_restrictions(&mut allowed)?;
+        ring.submitter().register_enable_rings()?;
         Ok(Self { ring, event, under_way: 0, refused: Vec::new(), _file: file })
     }
 
@@ -68,6 +78,15 @@ impl Ring {
         // The kernel looks at that after it has put something into the queue; the queue is looked at after this.
         fence(Ordering::SeqCst);
         result
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel takes a ring apart later, and the file would stay open, and its image locked, until then.
+        if let Err(error) = self.ring.submitter().unregister_files() {
+            tracing::debug!(%error, "a disk's file is closed when the kernel gets round to it");
+        }
     }
 }
 
@@ -132,5 +151,30 @@ impl Transfers for Ring {
 
     fn event(&self) -> &Event {
         &self.event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_does_nothing_but_what_disks_need() {
+        let Ok(mut ring) = Ring::new(Arc::new(tempfile::tempfile().unwrap()), 4) else {
+            eprintln!("skipped: there is no io_uring here");
+            return;
+        };
+        let path = c"/etc/passwd";
+        let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
+        let other_file = opcode::Fsync::new(types::Fd(0)).build();
+        for entry in [open, other_file, opcode::Nop::new().build()] {
+            // SAFETY: the path outlives the ring.
+            unsafe { ring.ring.submission().push(&entry.user_data(7)) }.unwrap();
+            ring.under_way += 1;
+            ring.wait();
+            let ended = ring.ended();
+            let [(7, Err(error))] = &ended[..] else { panic!("{ended:?}") };
+            assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+        }
     }
 }

@@ -4,14 +4,14 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use hv::GuestMemory;
+use hv::{Event, GuestMemory};
 use slab::Slab;
 
 use super::disk::Disk;
 use super::request::{IO_ERROR, OK, Request, Wish};
-use super::transfer::{Ended, Host, Transfer, Transfers};
+use super::transfer::{Ended, Shared, Transfer, Transfers};
 use crate::virtio::{ActiveQueue, Failure};
 
 /// A request that is under way.
@@ -36,7 +36,8 @@ pub struct Server {
     queue: ActiveQueue,
     memory: GuestMemory,
     disk: Arc<Disk>,
-    transfers: Box<dyn Transfers>,
+    transfers: Shared,
+    event: Event,
     failure: Failure,
     /// The guest's driver does not flush, so that every write has to last by itself.
     write_through: bool,
@@ -52,22 +53,20 @@ pub struct Server {
 /// How many requests are not waited for after one during which another one came.
 const CROWDED: u32 = 64;
 /// The most transfers under way before no further request is taken.
-const UNDER_WAY: usize = 256;
+pub const UNDER_WAY: usize = 256;
 
 impl Server {
     /// Serves this queue.
-    ///
-    /// # Errors
-    /// Where there are no descriptors left.
-    pub fn new(queue: ActiveQueue, disk: Arc<Disk>, host: &Host, failure: Failure, write_through: bool) -> io::Result<Self> {
-        let transfers = host.transfers(UNDER_WAY as u16)?;
+    pub fn new(queue: ActiveQueue, disk: Arc<Disk>, transfers: Shared, failure: Failure, write_through: bool) -> Self {
+        let event = transfers.lock().unwrap_or_else(PoisonError::into_inner).event().clone();
         let memory = queue.memory().clone();
         let (pending, pieces) = (Slab::new(), Slab::new());
-        Ok(Self {
+        Self {
             queue,
             memory,
             disk,
             transfers,
+            event,
             failure,
             write_through,
             pending,
@@ -76,7 +75,7 @@ impl Server {
             inside: false,
             paused: false,
             failed: false,
-        })
+        }
     }
 
     /// The queue.
@@ -85,8 +84,12 @@ impl Server {
     }
 
     /// Happens when a transfer has ended.
-    pub fn event(&self) -> &hv::Event {
-        self.transfers.event()
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    fn transfers(&self) -> MutexGuard<'_, Box<dyn Transfers>> {
+        self.transfers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does what there is to do. `false` when the queue makes no sense any longer.
@@ -105,7 +108,7 @@ impl Server {
 
     fn work(&mut self) -> Result<(), virtio_queue::Error> {
         loop {
-            let ended = self.transfers.ended();
+            let ended = self.transfers().ended();
             let mut progress = !ended.is_empty();
             for ended in ended {
                 self.ended(ended)?;
@@ -242,7 +245,7 @@ impl Server {
 
     fn restart(&mut self, number: usize) {
         // SAFETY: the piece stays, boxed, until its end is seen, and the memory is held for longer.
-        unsafe { self.transfers.begin(number as u64, &self.pieces[number].transfer) };
+        unsafe { self.transfers().begin(number as u64, &self.pieces[number].transfer) };
     }
 
     fn ended(&mut self, (number, result): Ended) -> Result<(), virtio_queue::Error> {
@@ -327,8 +330,9 @@ impl Server {
     fn finish(&mut self) -> Result<(), virtio_queue::Error> {
         let mut result = Ok(());
         while !self.pieces.is_empty() {
-            self.transfers.wait();
-            for ended in self.transfers.ended() {
+            self.transfers().wait();
+            let all = self.transfers().ended();
+            for ended in all {
                 result = result.and(self.ended(ended));
             }
         }

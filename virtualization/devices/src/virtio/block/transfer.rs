@@ -5,8 +5,9 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use confinement::Confinement;
 use hv::Event;
 
 use super::pool::{Pool, PoolTransfers};
@@ -60,6 +61,9 @@ pub trait Transfers: Send {
     fn event(&self) -> &Event;
 }
 
+/// What carries out a queue's transfers, which whoever serves the queue uses alone.
+pub type Shared = Arc<Mutex<Box<dyn Transfers>>>;
+
 /// How transfers are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -80,22 +84,22 @@ pub struct Host {
 
 impl Host {
     /// For this file; without one there are no transfers.
-    pub fn new(file: Option<Arc<File>>, mode: Mode) -> Self {
-        Self { pool: Pool::new(file.clone()), file, mode }
+    pub fn new(file: Option<Arc<File>>, mode: Mode, confinement: Confinement) -> Self {
+        Self { pool: Pool::new(file.clone(), confinement), file, mode }
     }
 
     /// For one queue that has at most this many requests.
     ///
     /// # Errors
     /// Where there are no descriptors left.
-    pub fn transfers(&self, requests: u16) -> io::Result<Box<dyn Transfers>> {
+    pub fn transfers(&self, requests: u16) -> io::Result<Shared> {
         if let Some(file) = self.file.as_ref().filter(|_| self.mode == Mode::Automatic) {
             match Ring::new(Arc::clone(file), requests) {
-                Ok(ring) => return Ok(Box::new(ring)),
+                Ok(ring) => return Ok(Arc::new(Mutex::new(Box::new(ring)))),
                 // Many hosts and containers forbid it.
                 Err(error) => tracing::debug!(%error, "no io_uring here; threads read and write disks"),
             }
         }
-        Ok(Box::new(PoolTransfers::new(Arc::clone(&self.pool))?))
+        Ok(Arc::new(Mutex::new(Box::new(PoolTransfers::new(Arc::clone(&self.pool))?))))
     }
 }

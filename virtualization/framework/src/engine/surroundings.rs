@@ -1,0 +1,32 @@
+//! What a machine is put together with.
+
+use std::sync::Arc;
+
+use confinement::Confinement;
+use hv::Hypervisor;
+
+use super::outside::Outside;
+use crate::configuration::{NbdServer, StorageAttachment, VirtualMachineConfiguration};
+
+/// The hypervisor, the way to files and programs, and what threads are to give up.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Makes virtual machines.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Opens files and starts programs.
+    pub outside: Outside,
+    /// Starts threads.
+    pub confinement: Confinement,
+}
+
+/// TCP ports of the configuration's servers, which are connected to again when they were lost.
+pub fn ports(configuration: &VirtualMachineConfiguration) -> Vec<u16> {
+    let port = |attachment: &StorageAttachment| match attachment {
+        StorageAttachment::Nbd(server) => match server.place() {
+            Some((NbdServer::Tcp(_, port), _)) => Some(port),
+            Some((NbdServer::Unix(_), _)) | None => None,
+        },
+        StorageAttachment::DiskImage(_) | StorageAttachment::BlockDevice(_) => None,
+    };
+    configuration.storage_devices.iter().filter_map(|device| port(device.attachment())).collect()
+}
