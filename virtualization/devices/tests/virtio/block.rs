@@ -270,3 +270,18 @@ fn requests_that_the_hosts_cache_would_have_to_cut_are_carried_out_past_it_too()
         assert_eq!(seen, data);
     }
 }
+
+#[test]
+fn a_vcpu_resets_a_disk_and_sets_it_up_again() {
+    for mode in MODES {
+        let image = file(SECTORS * 512);
+        let disk = Disk::raw(image.try_clone().unwrap(), false).unwrap().mode(mode);
+        let mut driver = Driver::ready(Box::new(Block::new(disk, &confined()).unwrap()), 0);
+        assert_eq!(write(&mut driver, 1, vec![7; 512]), 0);
+        let mut driver = driver.on_vcpu(|driver| {
+            driver.write(0x14, &[0]);
+            driver.set_up(0, &[256]);
+        });
+        assert_eq!(read(&mut driver, 1, 512), (0, vec![7; 512]));
+    }
+}

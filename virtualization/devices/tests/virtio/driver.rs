@@ -79,9 +79,18 @@ impl Driver {
     /// A device that is set up with these features of its own, and all its queues.
     pub fn ready(device: Box<dyn VirtioDevice>, features: u64) -> Self {
         let sizes = device.queue_sizes();
-        let mut driver = Self::of(device);
-        driver.set_up(features, &sizes);
-        driver
+        Self::of(device).on_vcpu(move |driver| driver.set_up(features, &sizes))
+    }
+
+    /// Does something on a thread that is confined as a vCPU's is: what it may do, all of a driver's accesses to registers have to do with.
+    pub fn on_vcpu(mut self, what: impl FnOnce(&mut Self) + Send + 'static) -> Self {
+        let (sender, driver) = std::sync::mpsc::channel();
+        let what = move || {
+            what(&mut self);
+            drop(sender.send(self));
+        };
+        confined().spawn(Thread::Vcpu, "vcpu".to_owned(), what).unwrap();
+        driver.recv().unwrap()
     }
 
     pub fn set_up(&mut self, features: u64, sizes: &[u16]) {
