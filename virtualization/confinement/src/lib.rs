@@ -43,7 +43,8 @@ pub enum Thread {
     Control,
     /// Runs a vCPU, and carries out what the guest does to devices' registers.
     Vcpu,
-    /// Serves devices that never wait: serial port, network cards' first queues, sockets, entropy, balloon.
+    /// Serves devices that never wait: serial port, network cards' first queues, sockets, entropy, balloon,
+    /// connections to those that serve shared directories.
     Events,
     /// Serves a queue of a disk that is a file.
     Disk,
@@ -57,12 +58,24 @@ pub enum Thread {
     Network,
     /// Passes on what a program says that was started for the machine.
     Relay,
+    /// Does that, too, and waits for the end of the program and of those that it has started.
+    Reaper,
 }
 
 impl Thread {
     /// Every kind.
-    pub const ALL: [Self; 9] =
-        [Self::Control, Self::Vcpu, Self::Events, Self::Disk, Self::Nbd, Self::DiskTransfers, Self::Console, Self::Network, Self::Relay];
+    pub const ALL: [Self; 10] = [
+        Self::Control,
+        Self::Vcpu,
+        Self::Events,
+        Self::Disk,
+        Self::Nbd,
+        Self::DiskTransfers,
+        Self::Console,
+        Self::Network,
+        Self::Relay,
+        Self::Reaper,
+    ];
 }
 
 /// What of it is on.

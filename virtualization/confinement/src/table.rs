@@ -194,14 +194,13 @@ const BUILD: &[Call] = &[
     when(SYS_fcntl, When::Is(1, &[F_OFD_GETLK as u32, F_OFD_SETLK as u32, F_GETPIPE_SZ as u32, F_SETPIPE_SZ as u32, F_ADD_SEALS as u32])),
     call(SYS_io_uring_register),
     call(SYS_io_uring_setup),
-    // Ends a program that was started for the machine.
-    call(SYS_kill),
     call(SYS_memfd_create),
     call(SYS_pidfd_send_signal),
     call(SYS_pipe2),
-    call(SYS_wait4),
-    call(SYS_waitid),
 ];
+
+/// Ending a program that was started for the machine.
+const ENDS_PROGRAMS: &[Call] = &[when(SYS_kill, When::Is(1, &[SIGKILL as u32])), call(SYS_wait4), call(SYS_waitid)];
 
 /// Connecting to a server again, by a Unix socket or TCP: where to, Landlock says.
 const CONNECTS: &[Call] = &[when(SYS_socket, When::Is(0, &[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32])), call(SYS_connect)];
@@ -213,11 +212,12 @@ const EVERY: &[&[Call]] = &[MEMORY, THREAD, PROCESS, DESCRIPTORS];
 pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
     let more: &[&[Call]] = match kind {
         // Threads keep what they were started with, so it has what all others have.
-        Thread::Control => &[BUILD, STARTS_THREADS, SOCKETS, TAP, RING, CONNECTS],
+        Thread::Control => &[BUILD, ENDS_PROGRAMS, STARTS_THREADS, SOCKETS, TAP, RING, CONNECTS],
         Thread::Vcpu => &[VCPU, SOCKETS, TAP, RING],
         Thread::Events | Thread::Network => &[SOCKETS, TAP],
         Thread::Disk => &[RING, STARTS_THREADS],
         Thread::Nbd => &[SOCKETS, CONNECTS],
+        Thread::Reaper => &[ENDS_PROGRAMS],
         Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],
     };
     EVERY.iter().chain(more).copied().flatten()

@@ -41,6 +41,7 @@ const NEVER: &[Call] = &[
     ("bind", SYS_bind, [-1, 0, 0, 0, 0, 0]),
     ("socket", SYS_socket, [AF_NETLINK as c_long, SOCK_RAW as c_long, 0, 0, 0, 0]),
     ("tgkill", SYS_tgkill, [1, 1, 0, 0, 0, 0]),
+    ("kill", SYS_kill, [0; 6]),
     ("setuid", SYS_setuid, [0; 6]),
     ("mount", SYS_mount, [0; 6]),
     ("bpf", SYS_bpf, [0; 6]),
@@ -53,7 +54,6 @@ const NEVER: &[Call] = &[
 const NOT_WITHOUT_CONTROL: &[Call] = &[
     ("io_uring_setup", SYS_io_uring_setup, [0; 6]),
     ("io_uring_register", SYS_io_uring_register, [-1, 0, 0, 0, 0, 0]),
-    ("kill", SYS_kill, [0; 6]),
     ("memfd_create", SYS_memfd_create, [0; 6]),
     ("ioctl", SYS_ioctl, [-1, KVM_CREATE_VM, 0, 0, 0, 0]),
     ("ioctl", SYS_ioctl, [-1, KVM_SET_USER_MEMORY_REGION, 0, 0, 0, 0]),
@@ -65,6 +65,7 @@ const PROCESS: Call = ("clone", SYS_clone, [SIGCHLD as c_long, 0, 0, 0, 0, 0]);
 const SOCKET: Call = ("socket", SYS_socket, [AF_INET as c_long, SOCK_STREAM as c_long, 0, 0, 0, 0]);
 const CONNECT: Call = ("connect", SYS_connect, [-1, 0, 0, 0, 0, 0]);
 const RECEIVE: Call = ("recvmsg", SYS_recvmsg, [-1, 0, 0, 0, 0, 0]);
+const KILL: Call = ("kill", SYS_kill, [c_int::MAX as c_long, SIGKILL as c_long, 0, 0, 0, 0]);
 const ENTER: Call = ("io_uring_enter", SYS_io_uring_enter, [-1, 0, 0, 0, 0, 0]);
 
 /// What this kind of thread in particular has no use for.
@@ -75,10 +76,11 @@ fn forbidden(kind: Thread) -> Vec<Call> {
         Thread::Events | Thread::Network => &[RUN, CLONE, SOCKET, CONNECT, ENTER],
         Thread::Disk => &[RUN, PROCESS, SOCKET, CONNECT, RECEIVE],
         Thread::Nbd => &[RUN, CLONE, ENTER],
-        Thread::DiskTransfers | Thread::Console | Thread::Relay => &[RUN, CLONE, SOCKET, CONNECT, RECEIVE, ENTER],
+        Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, SOCKET, CONNECT, RECEIVE, ENTER],
     };
     let more = if kind == Thread::Control { &[][..] } else { NOT_WITHOUT_CONTROL };
-    NEVER.iter().chain(more).chain(own).copied().collect()
+    let kill = if matches!(kind, Thread::Control | Thread::Reaper) { &[][..] } else { &[KILL] };
+    NEVER.iter().chain(more).chain(kill).chain(own).copied().collect()
 }
 
 fn confinement() -> Confinement {

@@ -22,8 +22,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use virtualization::{
     Access, DiskImage, EntropyDevice, Event, GdbDebugStub, GenericPlatform, LinuxBootLoader, MIB, MacAddress, MachineIdentifier,
-    NatNetworkAttachment, NbdAttachment, SerialAttachment, SocketDevice, StorageAttachment, Uart16550, VirtioBlockDevice,
-    VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    NatNetworkAttachment, NbdAttachment, SerialAttachment, SharedDirectory, SocketDevice, StorageAttachment, Uart16550, VirtioBlockDevice,
+    VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -55,6 +55,9 @@ struct Arguments {
     /// PORT:PATH: connections of the guest to the host's vsock port go to the Unix socket PATH
     #[arg(long = "vsock")]
     sockets: Vec<String>,
+    /// TAG=PATH, or TAG=PATH,ro for one that the guest may only read: a directory that the guest mounts by `mount -t virtiofs TAG /mnt`
+    #[arg(long = "share")]
+    shares: Vec<String>,
     /// A source of random numbers
     #[arg(long)]
     rng: bool,
@@ -117,6 +120,11 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
         configuration.socket_devices.push(SocketDevice::Virtio);
     }
     configuration.debug_stub = arguments.gdb.as_ref().map(GdbDebugStub::unix);
+    for share in &arguments.shares {
+        let (tag, path) = share.split_once('=').context("A share is TAG=PATH")?;
+        let directory = path.strip_suffix(",ro").map_or_else(|| SharedDirectory::new(path), SharedDirectory::read_only);
+        configuration.directory_sharing_devices.push(VirtioFileSystemDevice::new(tag, directory).into());
+    }
     if arguments.rng {
         configuration.entropy_devices.push(EntropyDevice::Virtio);
     }
@@ -158,6 +166,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
             (Happening::Event(Event::GuestRebooted), _) => "the guest rebooted",
             (Happening::Event(Event::GuestPanicked), _) => "the guest panicked",
+            (Happening::Event(Event::DirectorySharingFailed { error, .. }), _) => {
+                let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                say(&format!("{error}: {why}"))?;
+                continue;
+            }
             _ => continue,
         };
         say(said)?;

@@ -56,6 +56,13 @@ pub enum Event {
         /// Why.
         error: Arc<Error>,
     },
+    /// What serves a shared directory has failed; the guest goes on without the directory until it starts anew.
+    DirectorySharingFailed {
+        /// Which of the configuration's directory sharing devices.
+        device: usize,
+        /// Why.
+        error: Arc<Error>,
+    },
     /// The guest's kernel said that it panicked. What it does next is up to it.
     GuestPanicked,
 }

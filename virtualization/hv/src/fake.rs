@@ -186,6 +186,8 @@ impl MessageInterrupt for FakeMessage {
         Ok(())
     }
 
+    fn mask(&self) {}
+
     fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }

@@ -111,10 +111,13 @@ pub struct MsiMessage {
     pub data: u32,
 }
 
-/// A message-signalled interrupt. It is given back when it is dropped.
+/// A message-signalled interrupt, masked at first. It is given back when it is dropped.
 pub trait MessageInterrupt: fmt::Debug + Send + Sync {
-    /// From now on it is this message.
+    /// From now on it is this message, and not masked; what has happened while it was is sent.
     fn set_message(&self, message: MsiMessage) -> Result<()>;
+
+    /// What happens from now on waits for the next [`Self::set_message`].
+    fn mask(&self);
 
     /// Sends the message.
     fn interrupt(&self) -> &Interrupt;

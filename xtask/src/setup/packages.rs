@@ -50,7 +50,8 @@ pub const GROUPS: &[Group] = &[
     Group {
         reason: "helpers of machines: TPM and network",
         packages: &["swtpm", "swtpm-tools"],
-        optional: &["passt"],
+        // Older releases have no virtiofsd of their own; setup builds it there, with these libraries.
+        optional: &["passt", "virtiofsd"],
         programs: &["swtpm", "swtpm_setup", "passt"],
         ..GROUP
     },

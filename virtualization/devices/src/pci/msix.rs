@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hv::{Interrupts, MessageInterrupt, MsiMessage};
+use hv::{Event, Interrupts, MessageInterrupt, MsiMessage};
 use serde::{Deserialize, Serialize};
 
 use super::configuration::Capability;
@@ -45,6 +45,8 @@ impl Table {
     fn update(&mut self, index: usize) {
         let Some(entry) = self.entries.get(index) else { return };
         if self.is_masked(entry) {
+            // Other processes trigger interrupts too, and know nothing of this table.
+            entry.interrupt.mask();
             return;
         }
         if let Err(error) = entry.interrupt.set_message(entry.message()) {
@@ -167,7 +169,14 @@ impl Msix {
         table.control = 0;
         for entry in &mut table.entries {
             (entry.words, entry.pending) = ([0, 0, 0, MASKED], false);
+            entry.interrupt.mask();
+            let _ = entry.interrupt.interrupt().event().take();
         }
+    }
+
+    /// The event of an entry, for another process to interrupt the guest by.
+    pub fn event(&self, vector: u16) -> Option<Event> {
+        self.lock().entries.get(usize::from(vector)).map(|entry| entry.interrupt.interrupt().event().clone())
     }
 
     /// Interrupts the guest by an entry; one that is masked is sent when it is no longer.
@@ -233,6 +242,10 @@ mod tests {
         msix.set_control(ENABLED);
         assert!(fired(&msix, 1));
         msix.trigger(NO_VECTOR);
+        // Who has only the event interrupts the guest by the same entry.
+        msix.event(1).unwrap().signal();
+        assert!(fired(&msix, 1));
+        assert!(msix.event(2).is_none());
     }
 
     #[test]

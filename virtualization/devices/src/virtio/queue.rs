@@ -1,5 +1,6 @@
 //! A queue in use: its chains, its doorbell, its interrupt.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
@@ -60,6 +61,11 @@ impl ActiveQueue {
     /// The event that happens when the guest has made something available.
     pub fn doorbell(&self) -> &Event {
         &self.doorbell
+    }
+
+    /// The event that interrupts the guest; one that does nothing where the guest wants no interrupt.
+    pub(super) fn call(&self) -> io::Result<Event> {
+        self.interrupt.msix.event(self.interrupt.vector).map_or_else(Event::new, Ok)
     }
 
     /// The guest's memory.

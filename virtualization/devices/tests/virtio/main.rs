@@ -5,6 +5,7 @@ mod block;
 mod console;
 mod driver;
 mod entropy;
+mod file_system;
 mod hostile;
 mod nbd;
 mod network;

@@ -66,6 +66,15 @@ pub enum Message {
         /// What.
         event: NbdEvent,
     },
+    /// What serves a shared directory has gone.
+    SharingGone {
+        /// Which board the device is of.
+        board: u64,
+        /// Which of the configuration's directory sharing devices it is.
+        device: usize,
+        /// Why.
+        error: std::io::Error,
+    },
     /// Nobody holds the machine any longer.
     End,
 }
@@ -237,8 +246,16 @@ impl Machine {
                         }
                     });
                 }
+                Message::SharingGone { board, device, error } if self.is_current(board) => {
+                    let error = Error::because(ErrorKind::Host, "The program that serves a shared directory has failed", error);
+                    self.published.events.send(&Event::DirectorySharingFailed { device, error: Arc::new(error) });
+                }
                 // From a board that is gone.
-                Message::Guest { .. } | Message::Failed { .. } | Message::NetworkGone { .. } | Message::Storage { .. } => {}
+                Message::Guest { .. }
+                | Message::Failed { .. }
+                | Message::NetworkGone { .. }
+                | Message::Storage { .. }
+                | Message::SharingGone { .. } => {}
                 Message::End => return,
             }
         }

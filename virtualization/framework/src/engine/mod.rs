@@ -21,6 +21,7 @@ mod sharing;
 mod storage;
 mod surroundings;
 mod vcpu;
+mod virtiofsd;
 
 use std::sync::Arc;
 
@@ -91,10 +92,7 @@ fn hypervisor() -> Result<Arc<dyn hv::Hypervisor>> {
 
 /// Refuses what this engine does not have, so that nothing in a configuration is ever left out in silence.
 pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> Result<()> {
-    if configuration.directory_sharing_devices.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::NotSupported, "The KVM engine does not have these yet: directory_sharing_devices"))
+    virtiofsd::require_supported(configuration)
 }
 
 #[cfg(test)]

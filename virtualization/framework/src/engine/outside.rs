@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The thread; it ends when this is dropped.
-#[derive(Debug)]
+/// The thread; it ends when this and its clones are dropped.
+#[derive(Debug, Clone)]
 pub struct Outside {
     jobs: Sender<Job>,
 }
@@ -24,15 +24,26 @@ impl Outside {
         Ok(Self { jobs })
     }
 
+    /// Does something there, and does not wait for it.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn post(&self, job: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.jobs.send(Box::new(job)).map_err(|_| gone())
+    }
+
     /// Does something there, and waits for it.
     ///
     /// # Errors
     /// Where something that was done there before has ended the thread.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (sender, result) = sync_channel(1);
-        let gone = || Error::new(ErrorKind::Internal, "The machine's thread for opening files has ended");
         // Who asked waits for the result.
-        self.jobs.send(Box::new(move || drop(sender.send(job())))).map_err(|_| gone())?;
+        self.post(move || drop(sender.send(job())))?;
         result.recv().map_err(|_| gone())
     }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Internal, "The machine's thread for opening files has ended")
 }

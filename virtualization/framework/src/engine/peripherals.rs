@@ -8,6 +8,7 @@ use devices::EventLoop;
 use devices::pci::{HostBridge, Identity, PciBus, PciFunction};
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::Console;
+use devices::virtio::file_system::Gone;
 use devices::virtio::socket::Socket;
 use devices::virtio::{Block, Entropy, Network, SavedVirtioPci, VirtioDevice, VirtioPci};
 use hv::{GuestMemory, Vm};
@@ -18,8 +19,8 @@ use super::console;
 use super::control::Message;
 use super::network::Connection;
 use super::resources::Resources;
-use super::storage;
 use super::surroundings::Surroundings;
+use super::{storage, virtiofsd};
 use crate::configuration::{EntropyDevice, MTU_MINIMUM, NetworkDevice, SerialPort, VirtualMachineConfiguration};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,12 +49,13 @@ impl Peripherals {
     pub fn new(
         configuration: &VirtualMachineConfiguration,
         resources: &Resources,
-        Surroundings { outside, confinement, .. }: &Surroundings,
+        surroundings: &Surroundings,
         vm: &Arc<dyn Vm>,
         memory: &GuestMemory,
         events: &Arc<EventLoop>,
         (board, control): &(u64, Sender<Message>),
     ) -> Result<(Self, PciBus)> {
+        let Surroundings { outside, confinement, .. } = surroundings;
         let mut wanted: Vec<Box<dyn VirtioDevice>> = Vec::new();
         for port in &configuration.serial_ports {
             if let SerialPort::VirtioConsole(port) = port {
@@ -105,6 +107,15 @@ impl Peripherals {
         }
         for ports in &resources.sockets {
             wanted.push(Box::new(Socket::new(Arc::clone(ports), Arc::clone(events))));
+        }
+        for (device, sharing) in resources.shares.iter().enumerate() {
+            let (board, control) = (*board, control.clone());
+            let gone = move |error| {
+                // Without the control thread the board is about to go.
+                let _ = control.send(Message::SharingGone { board, device, error });
+            };
+            let gone: Gone = Arc::new(gone);
+            wanted.push(Box::new(virtiofsd::device(sharing, &gone, events, surroundings)?));
         }
 
         let mut bus = PciBus::new(Arc::new(HostBridge::new(HOST_BRIDGE)));

@@ -7,6 +7,7 @@ mod debugger;
 mod guest;
 mod peripherals;
 mod saved;
+mod sharing;
 
 use guest::Guest;
 use virtualization::{Event, State};

@@ -45,10 +45,9 @@ impl Routes {
     pub fn message(routes: &Arc<Self>) -> Result<Arc<dyn MessageInterrupt>> {
         let mut messages = routes.lock();
         let number = (INPUTS..ROUTES_MAXIMUM).find(|number| !messages.contains_key(number)).ok_or(Error::OutOfInterrupts)?;
-        let event = event()?;
-        with_event(&event, |event| routes.fd.register_irqfd(event, number)).map_err(refused("attach an interrupt"))?;
+        let interrupt = Interrupt::new(event()?);
         messages.insert(number, None);
-        Ok(Arc::new(Message { routes: Arc::clone(routes), number, interrupt: Interrupt::new(event) }))
+        Ok(Arc::new(Message { routes: Arc::clone(routes), number, interrupt, attached: Mutex::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Option<MsiMessage>>> {
@@ -84,15 +83,39 @@ struct Message {
     routes: Arc<Routes>,
     number: u32,
     interrupt: Interrupt,
+    /// Whether KVM takes the event; one that is masked keeps what happens, until it does.
+    attached: Mutex<bool>,
+}
+
+impl Message {
+    fn attached(&self) -> MutexGuard<'_, bool> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl MessageInterrupt for Message {
     fn set_message(&self, message: MsiMessage) -> Result<()> {
         let mut messages = self.routes.lock();
-        if messages.insert(self.number, Some(message)) == Some(Some(message)) {
-            return Ok(());
+        if messages.insert(self.number, Some(message)) != Some(Some(message)) {
+            self.routes.write(&messages)?;
         }
-        self.routes.write(&messages)
+        drop(messages);
+        let mut attached = self.attached();
+        if !*attached {
+            let attach = |event: &_| self.routes.fd.register_irqfd(event, self.number);
+            with_event(self.interrupt.event(), attach).map_err(refused("attach an interrupt"))?;
+            *attached = true;
+        }
+        Ok(())
+    }
+
+    fn mask(&self) {
+        let mut attached = self.attached();
+        if *attached {
+            // It was attached; nothing else can be wrong.
+            let _ = with_event(self.interrupt.event(), |event| self.routes.fd.unregister_irqfd(event, self.number));
+            *attached = false;
+        }
     }
 
     fn interrupt(&self) -> &Interrupt {
@@ -102,9 +125,9 @@ impl MessageInterrupt for Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
+        self.mask();
         let mut messages = self.routes.lock();
         // What fails here concerns an interrupt that nobody will trigger again.
-        let _ = with_event(self.interrupt.event(), |event| self.routes.fd.unregister_irqfd(event, self.number));
         if messages.remove(&self.number).flatten().is_some() {
             let _ = self.routes.write(&messages);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
 
+use super::super::virtiofsd;
 use super::*;
 
 /// Names of this process's threads that are a machine's, and whether each is filtered. Of several with one name all have to be.
@@ -31,6 +32,10 @@ fn everything(configuration: &mut VirtualMachineConfiguration, disk: &tempfile::
     configuration.entropy_devices = vec![EntropyDevice::Virtio];
     configuration.memory_balloon_devices = vec![MemoryBalloonDevice::Virtio];
     configuration.socket_devices = vec![SocketDevice::Virtio];
+    match virtiofsd::program() {
+        Ok(_) => configuration.directory_sharing_devices = vec![VirtioFileSystemDevice::new("tmp", SharedDirectory::new("/tmp")).into()],
+        Err(error) => eprintln!("skipped: shared directories: {error}"),
+    }
 }
 
 const CONFINED: [&str; 8] = ["vm-control", "vm-events", "vm-console", "vm-block-0", "vm-block-2", "vcpu-0", "vcpu-1", "vcpu-2"];
