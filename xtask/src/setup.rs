@@ -64,7 +64,8 @@ pub fn run(options: Options) -> Result<()> {
         bail!("Nothing was installed");
     }
     plan.install()?;
-    tools.iter().try_for_each(|tool| tool.install())?;
+    // A package may have brought one.
+    tools::missing().iter().try_for_each(|tool| tool.install())?;
     if lacks_macos {
         target::install(target::MACOS)?;
     }

@@ -27,7 +27,7 @@ impl DirectorySharingHandle {
         self.sharing.share()
     }
 
-    /// Shares something else, or nothing. Apple: setting `share`.
+    /// Shares something else, or nothing. On KVM that is there from the machine's next start or reboot on. Apple: setting `share`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidConfiguration`] for a share that cannot be; the device then shares what it did.

@@ -28,11 +28,15 @@ pub fn test() -> Result<()> {
     let probe = probe()?;
     let vmrun = build(&["build", "--example", VMRUN], &[], VMRUN)?;
     let folder = guests::folder()?;
+    // Programs of people's own, such as a virtiofsd that cargo installed, are nowhere else.
+    let mut programs = std::env::var_os("PATH").context("There is no PATH")?;
+    programs.push(":/usr/sbin:/sbin");
     let variables = [
         ("VIVARIUM_GUESTS", folder.as_path()),
         ("VIVARIUM_GUEST_PROBE", probe.as_path()),
         ("VIVARIUM_VMRUN", vmrun.as_path()),
         ("VIVARIUM_REQUIRE_GUESTS", Path::new("1")),
+        ("PATH", Path::new(&programs)),
     ];
     // A guest keeps a processor busy; several at once only make each other late.
     let arguments = [program.into_os_string(), "--test-threads=1".into()];

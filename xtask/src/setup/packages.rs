@@ -50,11 +50,12 @@ pub const GROUPS: &[Group] = &[
     Group {
         reason: "helpers of machines: TPM and network",
         packages: &["swtpm", "swtpm-tools"],
-        // Older releases have no virtiofsd of their own; setup builds it there, with these libraries.
+        // Older releases have no virtiofsd of their own: it is built there, with the libraries below.
         optional: &["passt", "virtiofsd"],
         programs: &["swtpm", "swtpm_setup", "passt"],
         ..GROUP
     },
+    Group { reason: "to build virtiofsd where there is no package", packages: &["libcap-ng-dev", "libseccomp-dev"], ..GROUP },
     Group {
         reason: "to assemble the guests that the tests start",
         packages: &["busybox-static", "cpio", "xz-utils", "kmod", "mtools", "dosfstools", "xorriso", "debian-archive-keyring"],

@@ -1,5 +1,6 @@
-//! Cargo's subcommands that checks and tests use.
+//! Cargo's subcommands and other programs from crates.io that checks and tests use.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -14,14 +15,23 @@ pub struct Tool {
     pub version: &'static str,
     /// Whether any version that is there will do.
     any: bool,
+    /// Where a distribution's package may have put it, other than where people's programs are.
+    elsewhere: &'static [&'static str],
     /// What it is for.
     pub reason: &'static str,
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { package: "cargo-nextest", version: "0.9.143", any: true, reason: "to run the tests" },
+    Tool { package: "cargo-nextest", version: "0.9.143", any: true, elsewhere: &[], reason: "to run the tests" },
     // Its answers depend on its version.
-    Tool { package: "cargo-deny", version: "0.20.2", any: false, reason: "to check licences and advisories" },
+    Tool { package: "cargo-deny", version: "0.20.2", any: false, elsewhere: &[], reason: "to check licences and advisories" },
+    Tool {
+        package: "virtiofsd",
+        version: "1.14.0",
+        any: true,
+        elsewhere: &["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd"],
+        reason: "to share directories with the guests of the virtualization framework",
+    },
 ];
 
 /// The tools that have to be installed.
@@ -31,6 +41,9 @@ pub fn missing() -> Vec<&'static Tool> {
 
 impl Tool {
     fn is_there(&self) -> bool {
+        if self.elsewhere.iter().any(|path| Path::new(path).is_file()) {
+            return true;
+        }
         process::text(Command::new(self.package).arg("--version"))
             .is_ok_and(|said| self.any || said.split_whitespace().any(|word| word == self.version))
     }
