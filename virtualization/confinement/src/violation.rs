@@ -49,19 +49,21 @@ struct Information {
     architecture: libc::c_uint,
 }
 
-extern "C" fn handle(_signal: libc::c_int, information: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+extern "C" fn handle(_signal: libc::c_int, information: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let mut name = [0_u8; 16];
-    // SAFETY: the kernel hands over a structure of this signal's; it writes a name of at most 16 bytes.
-    let call = unsafe {
+    // SAFETY: the kernel hands over structures of this signal's; it writes a name of at most 16 bytes.
+    let (call, registers) = unsafe {
         libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr());
-        (*information.cast::<Information>()).call
+        ((*information.cast::<Information>()).call, (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs)
     };
+    // A call's first two arguments, which most tables go by.
+    let [first, second] = [libc::REG_RDI, libc::REG_RSI].map(|register| registers[register as usize]);
     let thread = name.split(|byte| *byte == 0).next().and_then(|name| std::str::from_utf8(name).ok()).unwrap_or("?");
     let mut line = Line { bytes: [0; 256], length: 0 };
     // What does not fit is left out.
     let _ = writeln!(
         line,
-        "virtualization: the thread {thread} made the system call {call} ({}), which it has no use for; the process ends, as somebody else may be in control of it",
+        "virtualization: the thread {thread} made the system call {call} ({}; {first:#x}, {second:#x}), which it has no use for; the process ends, as somebody else may be in control of it",
         names::of(call.into()).unwrap_or("unknown")
     );
     // SAFETY: the bytes are there. The process ends by the signal, or else at once.
