@@ -8,6 +8,7 @@
 //! failed. With `--save FILE` it saves the guest when it is told to end (SIGTERM, or Ctrl-C); with `--restore FILE` and otherwise the same
 //! flags it goes on from there.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -21,9 +22,9 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use virtualization::{
-    Access, DiskImage, EntropyDevice, Event, GdbDebugStub, GenericPlatform, LinuxBootLoader, MIB, MacAddress, MachineIdentifier,
-    NatNetworkAttachment, NbdAttachment, SerialAttachment, SharedDirectory, SocketDevice, StorageAttachment, Uart16550, VirtioBlockDevice,
-    VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    Access, DirectoryShare, DiskImage, EntropyDevice, Event, GdbDebugStub, GenericPlatform, LinuxBootLoader, MIB, MacAddress,
+    MachineIdentifier, NatNetworkAttachment, NbdAttachment, SerialAttachment, SharedDirectory, SocketDevice, StorageAttachment, Uart16550,
+    VirtioBlockDevice, VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -55,7 +56,8 @@ struct Arguments {
     /// PORT:PATH: connections of the guest to the host's vsock port go to the Unix socket PATH
     #[arg(long = "vsock")]
     sockets: Vec<String>,
-    /// TAG=PATH, or TAG=PATH,ro for one that the guest may only read: a directory that the guest mounts by `mount -t virtiofs TAG /mnt`
+    /// TAG=PATH, or TAG=PATH,ro for one that the guest may only read: a directory that the guest mounts by `mount -t virtiofs TAG /mnt`;
+    /// TAG/NAME=PATH for one that is a directory of what the guest mounts
     #[arg(long = "share")]
     shares: Vec<String>,
     /// A source of random numbers
@@ -120,10 +122,20 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
         configuration.socket_devices.push(SocketDevice::Virtio);
     }
     configuration.debug_stub = arguments.gdb.as_ref().map(GdbDebugStub::unix);
+    let mut several: BTreeMap<&str, BTreeMap<String, SharedDirectory>> = BTreeMap::new();
     for share in &arguments.shares {
-        let (tag, path) = share.split_once('=').context("A share is TAG=PATH")?;
+        let (tag, path) = share.split_once('=').context("A share is TAG=PATH or TAG/NAME=PATH")?;
         let directory = path.strip_suffix(",ro").map_or_else(|| SharedDirectory::new(path), SharedDirectory::read_only);
-        configuration.directory_sharing_devices.push(VirtioFileSystemDevice::new(tag, directory).into());
+        match tag.split_once('/') {
+            Some((tag, name)) => {
+                let known = several.entry(tag).or_default().insert(name.to_owned(), directory);
+                anyhow::ensure!(known.is_none(), "Two shares are {tag}/{name}");
+            }
+            None => configuration.directory_sharing_devices.push(VirtioFileSystemDevice::new(tag, directory).into()),
+        }
+    }
+    for (tag, directories) in several {
+        configuration.directory_sharing_devices.push(VirtioFileSystemDevice::new(tag, DirectoryShare::Multiple(directories)).into());
     }
     if arguments.rng {
         configuration.entropy_devices.push(EntropyDevice::Virtio);

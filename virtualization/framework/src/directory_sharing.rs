@@ -27,7 +27,8 @@ impl DirectorySharingHandle {
         self.sharing.share()
     }
 
-    /// Shares something else, or nothing. On KVM that is there from the machine's next start or reboot on. Apple: setting `share`.
+    /// Shares something else, or nothing: an empty directory. On KVM that is there when the guest's driver next begins anew: at the machine's
+    /// next start or reboot, and when the guest unbinds its driver and binds it again. Apple: setting `share`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidConfiguration`] for a share that cannot be; the device then shares what it did.

@@ -40,10 +40,11 @@ impl VirtualMachine {
     /// A machine with this configuration, not yet running.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidConfiguration`] with every problem, [`crate::ErrorKind::NotSupported`] for what this engine does not have, and
-    /// [`crate::ErrorKind::Host`] where this computer cannot run machines.
+    /// [`crate::ErrorKind::InvalidConfiguration`] with every problem, [`crate::ErrorKind::NotSupported`] on a Mac for what Apple's framework does
+    /// not have, and [`crate::ErrorKind::Host`] where this computer cannot run machines.
     pub fn new(configuration: VirtualMachineConfiguration) -> Result<Self> {
         configuration.validate()?;
+        #[cfg(target_os = "macos")]
         engine::require_supported(&configuration)?;
         Ok(Self { control: Arc::new(Control::new(configuration)?) })
     }

@@ -66,7 +66,7 @@ impl DirectorySharingDevice {
 pub struct VirtioFileSystemDevice {
     /// The name by which the guest mounts it: 1 to [`TAG_MAXIMUM`] bytes.
     pub tag: String,
-    /// What is shared.
+    /// What is shared; without anything it is an empty directory.
     pub share: Option<DirectoryShare>,
 }
 
@@ -107,7 +107,8 @@ fn tag_problems(tag: &str, problems: &mut Problems<'_>) {
 pub enum DirectoryShare {
     /// One directory, which is the root of what the guest mounts. Apple: `VZSingleDirectoryShare`.
     Single(SharedDirectory),
-    /// Several, each in a directory of this name. Apple: `VZMultipleDirectoryShare`.
+    /// Several, each in a directory of this name; nothing else can be made beside them. On Linux, whoever is not root needs user namespaces for
+    /// that, and a host that does not allow these refuses with the name of the setting. Apple: `VZMultipleDirectoryShare`.
     Multiple(BTreeMap<String, SharedDirectory>),
     /// Rosetta, with which Linux guests on Apple silicon run programs for Intel processors. On a Mac only. Apple:
     /// `VZLinuxRosettaDirectoryShare`.

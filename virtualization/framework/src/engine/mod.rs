@@ -17,6 +17,7 @@ mod outside;
 mod peripherals;
 mod resources;
 mod saved;
+mod several;
 mod sharing;
 mod storage;
 mod surroundings;
@@ -33,7 +34,7 @@ pub(crate) use network::Connection;
 pub(crate) use outside::Outside;
 pub(crate) use sharing::Sharing;
 
-use crate::configuration::{MIB, VirtualMachineConfiguration};
+use crate::configuration::MIB;
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::StartOptions;
 
@@ -88,11 +89,6 @@ pub(crate) fn memory_sizes() -> (u64, u64) {
 fn hypervisor() -> Result<Arc<dyn hv::Hypervisor>> {
     let kvm = hv::kvm::Kvm::open().map_err(|error| Error::because(ErrorKind::Host, "This computer cannot run virtual machines", error))?;
     Ok(Arc::new(kvm))
-}
-
-/// Refuses what this engine does not have, so that nothing in a configuration is ever left out in silence.
-pub(crate) fn require_supported(configuration: &VirtualMachineConfiguration) -> Result<()> {
-    virtiofsd::require_supported(configuration)
 }
 
 #[cfg(test)]

@@ -183,19 +183,6 @@ fn the_end_of_the_last_handle_ends_everything() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
-    let kernel = kernel();
-    let mut configuration = VirtualMachineConfiguration::new();
-    configuration.memory_size = 32 * MIB;
-    configuration.boot_loader = Some(LinuxBootLoader::new(kernel.path()).into());
-    let several = DirectoryShare::Multiple([("home".to_owned(), SharedDirectory::new("/"))].into());
-    configuration.directory_sharing_devices = vec![VirtioFileSystemDevice::new("home", several).into()];
-    let error = VirtualMachine::new(configuration).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotSupported);
-    assert!(error.to_string().contains("directory_sharing_devices[0] has several directories"), "{error}");
-}
-
-#[test]
 fn an_invalid_configuration_says_why() {
     let error = VirtualMachine::new(VirtualMachineConfiguration::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfiguration);

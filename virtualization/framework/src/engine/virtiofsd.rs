@@ -1,13 +1,15 @@
-//! Shared directories: the program virtiofsd, one for each.
+//! Shared directories: the program virtiofsd, one for each device.
 //!
 //! It opens files by one name after the other, without following links, so that nothing outside of the directory is reached; in a sandbox of
 //! namespaces there is nothing else that it could reach.
 //!
 //! A vCPU asks for a new one when its guest's driver starts over, and may start no program itself: that is done outside, and so is killing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -23,35 +25,16 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::outside::Outside;
+use super::several;
 use super::sharing::Sharing;
 use super::surroundings::Surroundings;
-use crate::configuration::{DirectoryShare, DirectorySharingDevice, VirtualMachineConfiguration};
+use crate::configuration::DirectoryShare;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where distributions put virtiofsd, which is not among the programs that people call.
 const FOLDERS: [&str; 3] = ["/usr/libexec", "/usr/lib/qemu", "/usr/lib"];
 /// How long a program may take to end once it was killed.
 const END: Duration = Duration::from_secs(5);
-
-/// Refuses what no virtiofsd can share, by its place in the configuration.
-pub fn require_supported(configuration: &VirtualMachineConfiguration) -> Result<()> {
-    for (index, DirectorySharingDevice::VirtioFileSystem(device)) in configuration.directory_sharing_devices.iter().enumerate() {
-        if let Some(why) = unsupported(device.share.as_ref()) {
-            return Err(Error::new(ErrorKind::NotSupported, format!("directory_sharing_devices[{index}] {why}")));
-        }
-    }
-    Ok(())
-}
-
-fn unsupported(share: Option<&DirectoryShare>) -> Option<&'static str> {
-    match share {
-        Some(DirectoryShare::Single(_)) => None,
-        Some(DirectoryShare::Multiple(_)) => {
-            Some("has several directories, and virtiofsd shares one: give each a device with a tag of its own")
-        }
-        None => Some("shares nothing, and the KVM engine has no device for that: leave the device out"),
-    }
-}
 
 /// How virtiofsd confines itself.
 #[derive(Debug, Clone, Copy)]
@@ -62,46 +45,31 @@ enum Sandbox {
     None,
 }
 
-/// The device that shares a directory.
-pub fn device(sharing: &Sharing, gone: &Gone, events: &Arc<EventLoop>, surroundings: &Surroundings) -> Result<FileSystem> {
-    let directory = match sharing.share() {
-        Some(DirectoryShare::Single(directory)) => directory,
-        other => {
-            let why = unsupported(other.as_ref()).unwrap_or_default();
-            return Err(Error::new(ErrorKind::NotSupported, format!("The directory sharing device {} {why}", sharing.tag())));
-        }
-    };
-    let program = surroundings.outside.run(program)??;
+/// The device that shares directories.
+pub fn device(sharing: &Arc<Sharing>, gone: &Gone, events: &Arc<EventLoop>, surroundings: &Surroundings) -> Result<FileSystem> {
+    let program = Arc::new(surroundings.outside.run(program)??);
     let failed = |error: io::Error| {
-        let message = format!("Could not share the directory {} by {}", directory.path.display(), program.path.display());
+        let message = format!("Could not share the directory {} by {}", sharing.tag(), program.path.display());
         Error::because(ErrorKind::Host, message, error)
     };
-    if directory.read_only && !program.can_share_read_only {
-        let why = "it has no option --readonly; install version 1.13 or newer: cargo install virtiofsd --locked";
-        return Err(failed(io::Error::other(why)));
-    }
-    let path = directory.path.clone();
-    let path = surroundings.outside.run(move || std::path::absolute(path))?.map_err(failed)?;
     let attempt = |sandbox| {
-        let order = Order { program: program.path.clone(), path: path.clone(), read_only: directory.read_only, sandbox };
+        let order = Order { program: Arc::clone(&program), sharing: Arc::clone(sharing), sandbox };
         FileSystem::new(sharing.tag(), start(order, surroundings), PATIENCE, Arc::clone(gone), Arc::clone(events))
     };
     // Whether namespaces are allowed is up to kernel, distribution and container; trying is the only way to know.
     let made = attempt(Sandbox::Namespace).or_else(|error| {
-        let file_system = attempt(Sandbox::None)?;
-        tracing::warn!(%error, "virtiofsd cannot have namespaces here and shares {} without", directory.path.display());
+        let Ok(file_system) = attempt(Sandbox::None) else { return Err(error) };
+        tracing::warn!(%error, "virtiofsd cannot have namespaces here and shares {} without", sharing.tag());
         Ok(file_system)
     });
     made.map_err(failed)
 }
 
-/// What is to be started.
+/// What is to be started, each time that a driver wants one: what is shared may be something else by then.
 #[derive(Debug, Clone)]
 struct Order {
-    program: PathBuf,
-    /// The directory, from the root on.
-    path: PathBuf,
-    read_only: bool,
+    program: Arc<Program>,
+    sharing: Arc<Sharing>,
     sandbox: Sandbox,
 }
 
@@ -110,6 +78,13 @@ struct Order {
 pub struct Program {
     path: PathBuf,
     can_share_read_only: bool,
+}
+
+impl Program {
+    fn require_read_only(&self) -> io::Result<()> {
+        const WHY: &str = "it has no option --readonly; install version 1.13 or newer: cargo install virtiofsd --locked";
+        if self.can_share_read_only { Ok(()) } else { Err(io::Error::other(WHY)) }
+    }
 }
 
 /// The virtiofsd that there is.
@@ -152,18 +127,35 @@ impl Order {
     /// Starts it; the other end of its connection is returned with it. The calling thread is the one outside.
     fn carry_out(&self, confinement: &Confinement, outside: Outside) -> io::Result<(OwnedFd, Virtiofsd)> {
         let (here, listener) = sockets()?;
-        let mut command = Command::new(&self.program);
-        command.arg("--shared-dir").arg(&self.path);
+        let mut command = Command::new(&self.program.path);
+        // It serves one directory: several, or none, are put into one for it.
+        let several = match self.sharing.share() {
+            Some(DirectoryShare::Single(directory)) => {
+                command.arg("--shared-dir").arg(std::path::absolute(&directory.path)?);
+                if directory.read_only {
+                    self.program.require_read_only()?;
+                    command.arg("--readonly");
+                }
+                None
+            }
+            Some(DirectoryShare::Multiple(directories)) => Some(directories),
+            None => Some(BTreeMap::new()),
+        };
+        if several.is_some() {
+            command.args(["--shared-dir", several::FOLDER]);
+        }
         // The socket is its standard input, the one descriptor that a program can be given without more.
         command.args(["--fd", "0", "--log-level", "warn", "--sandbox"]);
         command.arg(match self.sandbox {
             Sandbox::Namespace => "namespace",
             Sandbox::None => "none",
         });
-        if self.read_only {
-            command.arg("--readonly");
-        }
-        Ok((here, Virtiofsd::start(command.stdin(listener), confinement, outside)?))
+        command.stdin(listener).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        let child = match several {
+            Some(directories) => several::spawn(command, &directories)?,
+            None => command.spawn()?,
+        };
+        Ok((here, Virtiofsd::attend(child, confinement, outside)?))
     }
 }
 
@@ -227,10 +219,8 @@ impl Group {
 }
 
 impl Virtiofsd {
-    fn start(command: &mut Command, confinement: &Confinement, outside: Outside) -> io::Result<Self> {
-        use std::os::unix::process::CommandExt as _;
-
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    /// One that runs, as a group of its own.
+    fn attend(mut child: Child, confinement: &Confinement, outside: Outside) -> io::Result<Self> {
         let group = Arc::new(Group(Mutex::new(Pid::from_raw(child.id().cast_signed()))));
         let (sender, ended) = channel();
         let (processes, said) = (Arc::clone(&group), child.stderr.take());
@@ -310,6 +300,10 @@ mod tests {
         Surroundings { hypervisor, outside: Outside::new().unwrap(), confinement: Confinement::new().unwrap() }
     }
 
+    fn sharing(share: impl Into<DirectoryShare>) -> Arc<Sharing> {
+        Arc::new(Sharing::new(&VirtioFileSystemDevice::new("home", share)))
+    }
+
     #[test]
     fn control_makes_devices_without_opening_anything() {
         if let Err(error) = program() {
@@ -317,26 +311,49 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let (surroundings, sharing) =
-            (surroundings(), Sharing::new(&VirtioFileSystemDevice::new("home", SharedDirectory::new(folder.path()))));
-        let events = Arc::new(EventLoop::new("test", Thread::Events, &surroundings.confinement).unwrap());
-        let gone: Gone = Arc::new(|error| panic!("{error}"));
-        on(Thread::Control, move || device(&sharing, &gone, &events, &surroundings).map(drop)).unwrap();
+        let both = [("one", SharedDirectory::new(folder.path())), ("other", SharedDirectory::read_only("/"))];
+        let several = DirectoryShare::Multiple(both.map(|(name, directory)| (name.to_owned(), directory)).into());
+        let nothing = sharing(SharedDirectory::new("/"));
+        nothing.set_share(None).unwrap();
+        for sharing in [sharing(SharedDirectory::new(folder.path())), sharing(several), nothing] {
+            let surroundings = surroundings();
+            let events = Arc::new(EventLoop::new("test", Thread::Events, &surroundings.confinement).unwrap());
+            let gone: Gone = Arc::new(|error| panic!("{error}"));
+            let made = on(Thread::Control, move || device(&sharing, &gone, &events, &surroundings).map(drop));
+            let why = |error: &Error| std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            match made {
+                Err(error) if why(&error).contains("not allowed here") => eprintln!("not possible here: {}", why(&error)),
+                made => made.unwrap(),
+            }
+        }
     }
 
     #[test]
     fn vcpus_have_servers_started_and_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let order = |program: PathBuf| Order { program, path: folder.path().to_owned(), read_only: false, sandbox: Sandbox::None };
+        let sharing = sharing(SharedDirectory::new(folder.path()));
+        let order = |path: PathBuf| {
+            let program = Arc::new(Program { path, can_share_read_only: false });
+            Order { program, sharing: Arc::clone(&sharing), sandbox: Sandbox::None }
+        };
         // It knows nothing of all this, says so and ends.
         let surroundings = surroundings();
         let mut start_other = start(order("/bin/cat".into()), &surroundings);
         let mut start_nothing = start(order("/nowhere".into()), &surroundings);
-        on(Thread::Vcpu, move || {
+        let starts = on(Thread::Vcpu, move || {
             for _ in 0..3 {
                 drop(start_other().unwrap());
             }
             assert_eq!(start_nothing().err().unwrap().kind(), io::ErrorKind::NotFound);
+            start_other
         });
+        // What is shared by then is what the next one has.
+        sharing.set_share(Some(SharedDirectory::read_only(folder.path()).into())).unwrap();
+        let error = on(Thread::Vcpu, {
+            let mut start = starts;
+            move || start().err()
+        })
+        .unwrap();
+        assert!(error.to_string().contains("--readonly"), "{error}");
     }
 }

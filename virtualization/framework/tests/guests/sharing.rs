@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use virtualization::{Event, SharedDirectory, VirtioFileSystemDevice};
+use virtualization::{DirectoryShare, Event, SharedDirectory, VirtioFileSystemDevice};
 
 use crate::guest::Guest;
 
@@ -43,5 +43,46 @@ fn two_directories_are_shared_one_of_them_only_to_be_read() {
     guest.wait_for("vivarium guest ready");
     guest.run(mount, "mounted 0");
     guest.run("md5sum /m/b/from-host /m/b/from-guest | cut -d' ' -f1 | uniq | wc -l | sed 's/^/sums /'", "sums 1");
+    guest.power_off();
+}
+
+#[test]
+fn several_directories_are_shared_under_one_tag_and_others_later() {
+    let Some(mut guest) = Guest::prepare() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (both, only) = (folder.path().join("both"), folder.path().join("only"));
+    for directory in [&both, &only] {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::write(directory.join("file"), directory.file_name().unwrap().as_encoded_bytes()).unwrap();
+    }
+    symlink("../only/file", both.join("link")).unwrap();
+    let directories = [("work", SharedDirectory::new(&both)), ("read only", SharedDirectory::read_only(&only))];
+    let share = DirectoryShare::Multiple(directories.map(|(name, directory)| (name.to_owned(), directory)).into());
+    guest.configuration.directory_sharing_devices = vec![VirtioFileSystemDevice::new("all", share).into()];
+
+    guest.start("quiet");
+    guest.run("mkdir /m; mount -t virtiofs all /m; echo mounted $?", "mounted 0");
+    guest.run("ls /m | tr '\\n' ,; echo ''", "read only,work,");
+    guest.run("cat /m/work/file '/m/read only/file'; echo ''", "bothonly");
+    guest.run("echo new >/m/work/new; echo written $?", "written 0");
+    assert_eq!(std::fs::read_to_string(both.join("new")).unwrap(), "new\n");
+    guest.run("cat /m/work/link; echo unreached $?", "unreached 1");
+    guest.run(
+        "for i in '/m/read only/file' '/m/read only/new' /m/new; do echo x >\"$i\" || echo denied; done | wc -l | sed 's/^/denials /'",
+        "denials 3",
+    );
+    guest.run("mkdir /m/other || rmdir '/m/read only'; echo kept $?", "kept 1");
+    assert_eq!(std::fs::read_dir(&only).unwrap().count(), 1);
+
+    // A driver that begins anew finds what is shared by then; another one finds nothing.
+    let sharing = guest.machine().directory_sharing_devices().remove(0);
+    let anew = "umount /m; cd /sys/bus/virtio/drivers/virtiofs; for i in virtio*; do echo $i >unbind; echo $i >bind; done; cd /; \
+                mount -t virtiofs all /m; echo mounted $?";
+    sharing.set_share(Some(SharedDirectory::read_only(&only).into())).unwrap();
+    guest.run(anew, "mounted 0");
+    guest.run("cat /m/file; echo ''", "only");
+    sharing.set_share(None).unwrap();
+    guest.run(anew, "mounted 0");
+    guest.run("ls -A /m | wc -l | sed 's/^/files /'", "files 0");
     guest.power_off();
 }
