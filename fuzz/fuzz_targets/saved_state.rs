@@ -2,6 +2,8 @@
 //! without a panic or a hang.
 #![no_main]
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 use confinement::{Confinement, Thread};
@@ -9,8 +11,9 @@ use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::{Console, Port};
+use devices::virtio::network::Link;
 use devices::virtio::socket::{Socket, SocketPorts};
-use devices::virtio::{Block, Disk, Entropy, VirtioDevice, VirtioPci};
+use devices::virtio::{Block, Disk, Entropy, Network, VirtioDevice, VirtioPci};
 use hv::fake::FakeVm;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -19,7 +22,7 @@ const BASE: u64 = 0xc000_0000;
 const MEMORY: u64 = 1 << 20;
 
 fn device(kind: u8, events: &Arc<EventLoop>) -> Option<Box<dyn VirtioDevice>> {
-    Some(match kind % 5 {
+    Some(match kind % 6 {
         0 => {
             let file = tempfile::tempfile().ok()?;
             file.set_len(64 << 10).ok()?;
@@ -28,6 +31,10 @@ fn device(kind: u8, events: &Arc<EventLoop>) -> Option<Box<dyn VirtioDevice>> {
         1 => Box::new(Entropy::new(Arc::clone(events))),
         2 => Box::new(Balloon::new(Arc::default(), Arc::clone(events))),
         3 => Box::new(Socket::new(SocketPorts::new().ok()?, Arc::clone(events))),
+        4 => {
+            let link = Link::new(vec![Box::new(OwnedFd::from(UnixDatagram::pair().ok()?.0))], Box::new(|_| {})).ok()?;
+            Box::new(Network::new(Arc::new(link), [2, 0, 0, 0, 0, 1], 1500, 2, Arc::clone(events), &Confinement::off()).ok()?)
+        }
         _ => {
             let port = Port { number: 1, name: None, is_console: false };
             Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {}), &Confinement::off()).ok()?)
@@ -86,12 +93,12 @@ fn restore(kind: u8, input: &[u8]) -> Option<()> {
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, input)) = input.split_first() else { return };
-    if kind % 6 == 5 {
+    if kind % 7 == 6 {
         let Ok(mut file) = tempfile::NamedTempFile::new() else { return };
         if std::io::Write::write_all(&mut file, input).is_ok() {
             let _ = virtualization::SavedMachineState::open(file.path());
         }
     } else {
-        let _ = restore(*kind % 6, input);
+        let _ = restore(*kind % 7, input);
     }
 });

@@ -1,19 +1,23 @@
 //! Virtio devices and guests that mean no good: whatever is written to registers, queues and memory, a device neither panics nor hangs, and
-//! can be reset.
+//! can be reset. So can one of shared directories, whatever its server says.
 #![no_main]
 
+use std::io::Write;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use confinement::{Confinement, Thread};
 use devices::EventLoop;
 use devices::pci::PciFunction;
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::{Console, Port};
+use devices::virtio::file_system::{Server, Start};
 use devices::virtio::network::Link;
 use devices::virtio::socket::{Socket, SocketPorts};
-use devices::virtio::{Block, Disk, Entropy, Network, VirtioDevice, VirtioPci};
+use devices::virtio::{Block, Disk, Entropy, FileSystem, Network, VirtioDevice, VirtioPci};
 use hv::fake::FakeVm;
 use hv::vm_memory::{Bytes, GuestAddress};
 use libfuzzer_sys::fuzz_target;
@@ -22,10 +26,39 @@ const BASE: u64 = 0xc000_0000;
 const MEMORY: u64 = 1 << 20;
 const DISK: u64 = 64 << 10;
 
-fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
+/// A server of shared directories that has said everything beforehand.
+struct Said(#[expect(dead_code, reason = "it is connected for as long as it is there")] UnixStream);
+
+impl Server for Said {
+    fn end(self: Box<Self>) -> Option<String> {
+        None
+    }
+}
+
+/// Starts servers that say so many of the answers that an honest one gives until it serves two queues, and then something else.
+fn servers(honest: u8, other: &[u8]) -> Start {
+    let known = [(1_u32, 1_u64 << 32 | 1 << 30 | 1 << 29 | 1 << 28), (15, 1 << 3)];
+    let done = [2, 5, 8, 10, 9, 13, 12, 8, 10, 9, 13, 12, 18, 18].map(|request| (request, 0));
+    let answers = known.into_iter().chain(done).take(honest.into());
+    let mut said: Vec<u8> = answers
+        .flat_map(|(request, value)| [&request.to_le_bytes()[..], &[5, 0, 0, 0, 8, 0, 0, 0], &value.to_le_bytes()].concat())
+        .collect();
+    said.extend(other);
+    Box::new(move || {
+        let (here, mut there) = UnixStream::pair()?;
+        // It is less than there is room for.
+        there.write_all(&said)?;
+        if !said.is_empty() {
+            there.shutdown(Shutdown::Write)?;
+        }
+        Ok((here.into(), Box::new(Said(there))))
+    })
+}
+
+fn device(kind: u8, input: &mut &[u8]) -> Option<Box<dyn VirtioDevice>> {
     let confinement = Confinement::off();
     let events = || EventLoop::new("fuzz", Thread::Events, &confinement).ok().map(Arc::new);
-    Some(match kind % 6 {
+    Some(match kind % 7 {
         0 => {
             let file = tempfile::tempfile().ok()?;
             file.set_len(DISK).ok()?;
@@ -42,6 +75,13 @@ fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
             ports.listen(1, Box::new(|_| true));
             Box::new(Socket::new(ports, events()?))
         }
+        5 => {
+            let [honest, length, rest @ ..] = *input else { return None };
+            let (other, rest) = rest.split_at_checked(usize::from(length % 64))?;
+            *input = rest;
+            let (patience, gone) = (Duration::from_millis(20), Arc::new(|_| ()));
+            Box::new(FileSystem::new("fuzz", servers(honest % 32, other), patience, gone, events()?).ok()?)
+        }
         _ => {
             let port = Port { number: 1, name: Some("fuzz".to_owned()), is_console: false };
             Box::new(Console::multiple(vec![port], Arc::default(), 2, Box::new(|_, _| {}), &confinement).ok()?)
@@ -50,8 +90,8 @@ fn device(kind: u8) -> Option<Box<dyn VirtioDevice>> {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((kind, input)) = input.split_first() else { return };
-    let Some(device) = device(*kind) else { return };
+    let Some((kind, mut input)) = input.split_first() else { return };
+    let Some(device) = device(*kind, &mut input) else { return };
     let queues = device.queue_sizes();
     let features = device.features() | 1 << 32 | 1 << 28;
     let memory = hv::allocate(&[(0, MEMORY)]).expect("memory");
