@@ -48,7 +48,7 @@ pub enum Thread {
     Events,
     /// Serves a queue of a disk that is a file.
     Disk,
-    /// Serves a queue of a disk that is an export of a server.
+    /// Serves a queue of a disk that is an export of a server, or reads and writes the export.
     Nbd,
     /// Reads and writes a disk's file, where there is no io_uring.
     DiskTransfers,

@@ -216,7 +216,7 @@ pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
         Thread::Vcpu => &[VCPU, SOCKETS, TAP, RING],
         Thread::Events | Thread::Network => &[SOCKETS, TAP],
         Thread::Disk => &[RING, STARTS_THREADS],
-        Thread::Nbd => &[SOCKETS, CONNECTS],
+        Thread::Nbd => &[SOCKETS, CONNECTS, STARTS_THREADS],
         Thread::Reaper => &[ENDS_PROGRAMS],
         Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],
     };

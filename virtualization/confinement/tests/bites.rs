@@ -75,7 +75,7 @@ fn forbidden(kind: Thread) -> Vec<Call> {
         Thread::Vcpu => &[SOCKET, CONNECT],
         Thread::Events | Thread::Network => &[RUN, CLONE, SOCKET, CONNECT, ENTER],
         Thread::Disk => &[RUN, PROCESS, SOCKET, CONNECT, RECEIVE],
-        Thread::Nbd => &[RUN, CLONE, ENTER],
+        Thread::Nbd => &[RUN, PROCESS, ENTER],
         Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, SOCKET, CONNECT, RECEIVE, ENTER],
     };
     let more = if kind == Thread::Control { &[][..] } else { NOT_WITHOUT_CONTROL };

@@ -1,18 +1,23 @@
-//! A connection to a server that is kept up: what breaks is made anew, and what was asked is asked again.
+//! A client: the connection to a server is kept up. What breaks is made anew, and what was asked is asked again.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::protocol::{Answer, Export, Session};
+use hv::Event;
+
+use super::link::{Link, PART};
+use super::protocol::{self, Command, Export};
+use super::stream::{self, Place, Stream};
 
 /// How long a client waits between two attempts to connect, at first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAXIMUM: Duration = Duration::from_secs(1);
+/// The most bytes of a request that only names a range: a multiple of any block.
+const RANGE_MAXIMUM: u64 = 1 << 30;
 
 /// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,22 +37,6 @@ impl fmt::Display for NbdAddress {
     }
 }
 
-/// The same, where names have become addresses: who connects again may not be allowed to ask for them.
-#[derive(Debug)]
-enum Place {
-    Tcp(Vec<SocketAddr>),
-    Unix(PathBuf),
-}
-
-impl NbdAddress {
-    fn find(&self) -> io::Result<Place> {
-        Ok(match self {
-            Self::Tcp(host, port) => Place::Tcp((host.as_str(), *port).to_socket_addrs()?.collect()),
-            Self::Unix(path) => Place::Unix(path.clone()),
-        })
-    }
-}
-
 /// What happens to a connection.
 #[derive(Debug)]
 pub enum NbdEvent {
@@ -60,86 +49,7 @@ pub enum NbdEvent {
 /// Told what happens.
 type Told = Box<dyn Fn(NbdEvent) + Send + Sync>;
 
-/// A connection.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Read for Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(bytes),
-            Self::Unix(stream) => stream.read(bytes),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream {
-    fn connect(place: &Place, patience: Duration) -> io::Result<Self> {
-        match place {
-            Place::Tcp(addresses) => {
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-                for address in addresses {
-                    match TcpStream::connect_timeout(address, patience) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            stream.set_read_timeout(Some(patience))?;
-                            stream.set_write_timeout(Some(patience))?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))?;
-                Ok(Self::Unix(stream))
-            }
-        }
-    }
-
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
-            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
-        })
-    }
-
-    fn shut_down(&self) {
-        // One that is not connected any longer is what is wanted.
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
-        };
-    }
-}
-
-/// What others than the one who asks may change.
-#[derive(Default)]
-struct Fate {
-    has_ended: bool,
-    connection: Option<Stream>,
-}
-
-/// The client. Requests are carried out one after the other.
+/// The client. Any number of threads may ask at once; their requests are under way together.
 pub struct NbdClient {
     address: NbdAddress,
     place: Place,
@@ -147,15 +57,14 @@ pub struct NbdClient {
     timeout: Duration,
     /// What the server said first, which it must say again.
     export: Export,
-    session: Mutex<Connection>,
-    fate: Mutex<Fate>,
-    ended: Condvar,
+    connection: Mutex<Connection>,
+    ended: Event,
+    has_ended: AtomicBool,
     told: Told,
 }
 
 enum Connection {
-    Up(Session<Stream>),
-    Broken,
+    Up(Arc<Link>),
     Failed,
 }
 
@@ -165,28 +74,18 @@ impl fmt::Debug for NbdClient {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl NbdClient {
-    /// Connects to an export; its host's name is looked up now, and not again. A server that does not answer for `timeout` has failed, and is connected to again; a request that has not been
-    /// carried out after twice that time fails, and every other after it.
+    /// Connects to an export; its host's name is looked up now, and not again. A server that answers nothing for `timeout` has failed, and is
+    /// connected to again; one that has not done what it is asked for after as long again is given up, and every request fails from then on.
     ///
     /// # Errors
     /// Where there is no server, or it has no such export.
     pub fn connect(address: NbdAddress, name: String, timeout: Duration, told: Told) -> io::Result<Arc<Self>> {
-        // The system takes no time of zero for one.
-        let timeout = timeout.max(Duration::from_millis(1));
-        let place = address.find()?;
-        let stream = Stream::connect(&place, timeout)?;
-        let connection = Some(stream.try_clone()?);
-        let session = Session::begin(stream, &name)?;
+        let (place, ended) = (Place::find(&address)?, Event::new()?);
+        let link = begin(&place, &name, timeout, &ended)?;
         told(NbdEvent::Connected);
-        let export = session.export();
-        let session = Mutex::new(Connection::Up(session));
-        let fate = Mutex::new(Fate { has_ended: false, connection });
-        Ok(Arc::new(Self { address, place, name, timeout, export, session, fate, ended: Condvar::new(), told }))
+        let (export, connection) = (link.export(), Mutex::new(Connection::Up(Arc::new(link))));
+        Ok(Arc::new(Self { address, place, name, timeout, export, connection, ended, has_ended: AtomicBool::new(false), told }))
     }
 
     /// The export.
@@ -196,79 +95,160 @@ impl NbdClient {
 
     /// Ends the connection; whoever waits for it gets an error.
     pub fn end(&self) {
-        let mut fate = lock(&self.fate);
-        fate.has_ended = true;
-        if let Some(connection) = fate.connection.take() {
-            connection.shut_down();
-        }
-        self.ended.notify_all();
+        self.has_ended.store(true, Ordering::SeqCst);
+        self.ended.signal();
     }
 
-    /// Asks for something until the server has answered.
+    /// Reads from this place on.
     ///
     /// # Errors
     /// What the server said, or why it says nothing.
-    pub(super) fn ask(&self, mut ask: impl FnMut(&mut Session<Stream>) -> Answer) -> io::Result<()> {
-        let until = Instant::now() + self.timeout * 2;
-        let (mut connection, mut pause) = (lock(&self.session), PAUSE);
+    pub fn read(&self, mut place: u64, bytes: &mut [u8]) -> io::Result<()> {
+        for part in bytes.chunks_mut(self.part()) {
+            // No larger than a part.
+            let length = part.len() as u32;
+            part.copy_from_slice(&self.ask(Command::Read, place, length, &[])?);
+            place = place.saturating_add(u64::from(length));
+        }
+        Ok(())
+    }
+
+    /// Writes from this place on.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn write(&self, mut place: u64, bytes: &[u8]) -> io::Result<()> {
+        for part in bytes.chunks(self.part()) {
+            let length = part.len() as u32;
+            self.ask(Command::Write, place, length, part)?;
+            place = place.saturating_add(u64::from(length));
+        }
+        Ok(())
+    }
+
+    /// What was answered before is on the medium when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn flush(&self) -> io::Result<()> {
+        if self.export.can(Command::Flush) { self.ask(Command::Flush, 0, 0, &[]).map(drop) } else { Ok(()) }
+    }
+
+    /// What is there is no longer needed. A server that cannot do anything about it keeps it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn discard(&self, place: u64, length: u64) -> io::Result<()> {
+        if self.export.can(Command::Discard) { self.ask_for_range(Command::Discard, place, length) } else { Ok(()) }
+    }
+
+    /// There are zeros from now on. Whether they may be holes is said by `may_be_holes`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn write_zeroes(&self, mut place: u64, mut length: u64, may_be_holes: bool) -> io::Result<()> {
+        let command = Command::Zero { may_be_holes };
+        if self.export.can(command) {
+            return self.ask_for_range(command, place, length);
+        }
+        let zeros = vec![0; self.part()];
+        while length > 0 {
+            let part = length.min(zeros.len() as u64);
+            self.write(place, zeros.get(..part as usize).unwrap_or_default())?;
+            (place, length) = (place.saturating_add(part), length - part);
+        }
+        Ok(())
+    }
+
+    fn ask_for_range(&self, command: Command, mut place: u64, mut length: u64) -> io::Result<()> {
+        while length > 0 {
+            let part = length.min(RANGE_MAXIMUM);
+            self.ask(command, place, part as u32, &[])?;
+            (place, length) = (place.saturating_add(part), length - part);
+        }
+        Ok(())
+    }
+
+    fn part(&self) -> usize {
+        self.export.payload().min(PART) as usize
+    }
+
+    /// Asks for something until the server has answered.
+    fn ask(&self, command: Command, place: u64, length: u32, data: &[u8]) -> io::Result<Vec<u8>> {
+        let (mut until, mut pause) = (None, PAUSE);
         loop {
-            let error = match &mut *connection {
-                Connection::Failed => return Err(io::Error::new(io::ErrorKind::NotConnected, "the NBD server was lost")),
-                Connection::Up(session) => match ask(session) {
-                    Ok(answer) => return answer,
-                    Err(error) => error,
-                },
-                Connection::Broken => match self.begin() {
-                    Ok(session) => {
-                        *connection = Connection::Up(session);
-                        (self.told)(NbdEvent::Connected);
-                        continue;
-                    }
-                    Err(error) => error,
-                },
+            let link = self.link(&mut until)?;
+            let error = match link.ask(command, place, length, data, self.timeout) {
+                Ok(answer) => return answer,
+                Err(error) => error,
             };
-            *connection = Connection::Broken;
-            let is_final = error.kind() == io::ErrorKind::Unsupported || Instant::now() + pause >= until;
-            if is_final || self.wait(pause) {
-                *connection = Connection::Failed;
-                let again = io::Error::new(error.kind(), error.to_string());
-                (self.told)(NbdEvent::Failed(again));
-                return Err(error);
+            if self.is_over(&mut until, pause) {
+                return Err(self.give_up(&mut lock(&self.connection), error));
             }
-            tracing::warn!(%error, address = %self.address, "an NBD server is connected to again");
+            tracing::warn!(%error, address = %self.address, "the connection to an NBD server broke");
+            stream::pause(pause, &self.ended);
             pause = (pause * 2).min(PAUSE_MAXIMUM);
         }
     }
 
-    /// Connects again.
-    fn begin(&self) -> io::Result<Session<Stream>> {
-        let stream = Stream::connect(&self.place, self.timeout)?;
-        {
-            let mut fate = lock(&self.fate);
-            if fate.has_ended {
-                return Err(io::ErrorKind::Unsupported.into());
+    /// Whether it is too late to try again after this pause. The time begins when this is first asked.
+    fn is_over(&self, until: &mut Option<Instant>, pause: Duration) -> bool {
+        let until = *until.get_or_insert_with(|| Instant::now() + self.timeout);
+        self.has_ended.load(Ordering::SeqCst) || Instant::now() + pause >= until
+    }
+
+    /// A connection that can be used: a new one where the last one broke. Others wait meanwhile.
+    fn link(&self, until: &mut Option<Instant>) -> io::Result<Arc<Link>> {
+        let (mut connection, mut pause) = (lock(&self.connection), PAUSE);
+        loop {
+            match &*connection {
+                Connection::Failed => return Err(io::Error::new(io::ErrorKind::NotConnected, "the NBD server was lost")),
+                Connection::Up(link) if !link.is_broken() => return Ok(Arc::clone(link)),
+                Connection::Up(_) => {}
             }
-            fate.connection = Some(stream.try_clone()?);
-        }
-        let session = Session::begin(stream, &self.name)?;
-        if session.export() == self.export {
-            Ok(session)
-        } else {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "the server's export is another one than before"))
+            let error = match begin(&self.place, &self.name, self.timeout, &self.ended) {
+                Ok(link) if link.export() == self.export => {
+                    *connection = Connection::Up(Arc::new(link));
+                    (self.told)(NbdEvent::Connected);
+                    continue;
+                }
+                Ok(_) => return Err(self.give_up(&mut connection, io::Error::other("the server's export is another one than before"))),
+                Err(error) => error,
+            };
+            if self.is_over(until, pause) {
+                return Err(self.give_up(&mut connection, error));
+            }
+            tracing::warn!(%error, address = %self.address, "an NBD server is connected to again");
+            stream::pause(pause, &self.ended);
+            pause = (pause * 2).min(PAUSE_MAXIMUM);
         }
     }
 
-    /// Waits a while; true where it has ended meanwhile.
-    fn wait(&self, pause: Duration) -> bool {
-        let waited = self.ended.wait_timeout_while(lock(&self.fate), pause, |fate| !fate.has_ended);
-        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
+    /// The server is lost, for everybody and from now on.
+    fn give_up(&self, connection: &mut Connection, error: io::Error) -> io::Error {
+        let was_there = matches!(std::mem::replace(connection, Connection::Failed), Connection::Up(_));
+        if was_there && !self.has_ended.load(Ordering::SeqCst) {
+            (self.told)(NbdEvent::Failed(io::Error::new(error.kind(), error.to_string())));
+        }
+        error
     }
+}
+
+/// A new connection to an export.
+fn begin(place: &Place, name: &str, timeout: Duration, ended: &Event) -> io::Result<Link> {
+    let mut stream = Stream::connect(place, Instant::now() + timeout, ended)?;
+    let export = protocol::begin(&mut stream, name)?;
+    Ok(Link::new(stream, export))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for NbdClient {
     fn drop(&mut self) {
-        if let Connection::Up(session) = self.session.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            session.end();
+        if let Connection::Up(link) = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            link.end();
         }
     }
 }

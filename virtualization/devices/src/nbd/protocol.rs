@@ -32,24 +32,46 @@ pub const NAME_MAXIMUM: usize = 4096;
 /// Flags of an export.
 const READ_ONLY: u16 = 1 << 1;
 const SEND_FLUSH: u16 = 1 << 2;
+const SEND_FUA: u16 = 1 << 3;
 const SEND_TRIM: u16 = 1 << 5;
 const SEND_WRITE_ZEROES: u16 = 1 << 6;
 
 /// Requests.
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
-const READ: u16 = 0;
-const WRITE: u16 = 1;
-const DISCONNECT: u16 = 2;
-const FLUSH: u16 = 3;
-const TRIM: u16 = 4;
-const ZERO: u16 = 6;
+/// Bytes of a request without its data, and of a reply.
+const REQUEST: usize = 28;
+const REPLY: usize = 16;
+/// Errors of servers: `EPERM`, `EIO`, `ENOMEM`, `EINVAL`, `ENOSPC`, `EOVERFLOW`, `EOPNOTSUPP`; and `ESHUTDOWN`.
+const ERRORS: [i32; 7] = [1, 5, 12, INVALID, 28, 75, 95];
+const INVALID: i32 = 22;
+const SHUT_DOWN: u32 = 108;
+/// Of every change: it is answered when it lasts.
+const FORCE_UNIT_ACCESS: u16 = 1 << 0;
 /// Of a write of zeros: the room is to be kept.
 const NO_HOLE: u16 = 1 << 1;
 /// The most bytes of a request where the server says nothing else.
 const PAYLOAD_MAXIMUM: u32 = 32 << 20;
-/// The most bytes of a request that only names a range.
-const RANGE_MAXIMUM: u64 = 1 << 30;
+
+/// What a server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Read so many bytes.
+    Read,
+    /// Write the data that follows.
+    Write,
+    /// End; it is not answered.
+    Disconnect,
+    /// Make lasting what was written.
+    Flush,
+    /// What is there is no longer needed.
+    Discard,
+    /// Make a range zeros, which may be holes or not.
+    Zero {
+        /// Whether they may.
+        may_be_holes: bool,
+    },
+}
 
 /// What a server says of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,18 +89,68 @@ impl Export {
     pub fn is_read_only(&self) -> bool {
         self.flags & READ_ONLY != 0
     }
+
+    /// The most bytes of a request's data that the server takes.
+    pub fn payload(&self) -> u32 {
+        self.payload
+    }
+
+    /// Whether the server carries this out.
+    pub fn can(&self, command: Command) -> bool {
+        let flag = match command {
+            Command::Read | Command::Write | Command::Disconnect => return true,
+            Command::Flush => SEND_FLUSH,
+            Command::Discard => SEND_TRIM,
+            Command::Zero { .. } => SEND_WRITE_ZEROES,
+        };
+        self.flags & flag != 0
+    }
+
+    /// A request with this number, without its data. A server that is not told when to make writes last is told to do so with each, if it can.
+    pub fn request(&self, command: Command, number: u64, place: u64, length: u32) -> [u8; REQUEST] {
+        let (kind, mut flags) = match command {
+            Command::Read => (0_u16, 0_u16),
+            Command::Write => (1, 0),
+            Command::Disconnect => (2, 0),
+            Command::Flush => (3, 0),
+            Command::Discard => (4, 0),
+            Command::Zero { may_be_holes } => (6, if may_be_holes { 0 } else { NO_HOLE }),
+        };
+        let is_change = matches!(command, Command::Write | Command::Discard | Command::Zero { .. });
+        if is_change && self.flags & (SEND_FLUSH | SEND_FUA) == SEND_FUA {
+            flags |= FORCE_UNIT_ACCESS;
+        }
+        let mut bytes = [0; REQUEST];
+        bytes[..4].copy_from_slice(&REQUEST_MAGIC.to_be_bytes());
+        bytes[4..6].copy_from_slice(&flags.to_be_bytes());
+        bytes[6..8].copy_from_slice(&kind.to_be_bytes());
+        bytes[8..16].copy_from_slice(&number.to_be_bytes());
+        bytes[16..24].copy_from_slice(&place.to_be_bytes());
+        bytes[24..].copy_from_slice(&length.to_be_bytes());
+        bytes
+    }
 }
 
-/// An export in use.
-#[derive(Debug)]
-pub struct Session<S> {
-    stream: S,
-    export: Export,
-    requests: u64,
+/// Reads a reply, without the data that follows it: the number of the request, and what the server says of it.
+///
+/// # Errors
+/// Where this is no reply.
+pub fn reply(stream: &mut impl Read) -> io::Result<(u64, io::Result<()>)> {
+    let bytes = read::<REPLY>(stream)?;
+    let mut bytes = &bytes[..];
+    if read_u32(&mut bytes)? != REPLY_MAGIC {
+        return Err(invalid("the server's reply is none"));
+    }
+    let (error, number) = (read_u32(&mut bytes)?, read_u64(&mut bytes)?);
+    match error {
+        0 => Ok((number, Ok(()))),
+        SHUT_DOWN => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server is about to end")),
+        // Its numbers are Linux's. What is none of those that there are means EINVAL.
+        error => {
+            Ok((number, Err(io::Error::from_raw_os_error(ERRORS.into_iter().find(|known| *known as u32 == error).unwrap_or(INVALID)))))
+        }
+    }
 }
-
-/// What came of a request: the server's own error is one that leaves the connection as it is.
-pub type Answer = io::Result<Result<(), io::Error>>;
 
 fn invalid(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
@@ -102,163 +174,38 @@ fn read_u64(stream: &mut impl Read) -> io::Result<u64> {
     read(stream).map(u64::from_be_bytes)
 }
 
-impl<S: Read + Write> Session<S> {
-    /// Asks a server for the export of this name.
-    ///
-    /// # Errors
-    /// Where it has none, or is no such server.
-    pub fn begin(mut stream: S, name: &str) -> io::Result<Self> {
-        let length = u32::try_from(name.len()).ok().filter(|length| *length as usize <= NAME_MAXIMUM);
-        let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the export's name is too long"))?;
-        if read_u64(&mut stream)? != SERVER_MAGIC {
-            return Err(invalid("this is not an NBD server"));
-        }
-        if read_u64(&mut stream)? != OPTION_MAGIC {
-            return Err(invalid("the server speaks only the old style of NBD"));
-        }
-        let theirs = read_u16(&mut stream)?;
-        if theirs & FIXED_NEWSTYLE == 0 {
-            return Err(invalid("the server speaks only the old style of NBD"));
-        }
-        let flags = FIXED_NEWSTYLE | theirs & NO_ZEROES;
-        stream.write_all(&u32::from(flags).to_be_bytes())?;
-
-        let information = [&length.to_be_bytes()[..], name.as_bytes(), &1_u16.to_be_bytes(), &INFO_BLOCK_SIZE.to_be_bytes()].concat();
-        option(&mut stream, GO, &information)?;
-        let export = match go(&mut stream)? {
-            Some(export) => export,
-            // A server from before 2017.
-            None => {
-                option(&mut stream, EXPORT_NAME, name.as_bytes())?;
-                let (size, theirs) = (read_u64(&mut stream)?, read_u16(&mut stream)?);
-                if flags & NO_ZEROES == 0 {
-                    io::copy(&mut (&mut stream).take(ZEROES), &mut io::sink())?;
-                }
-                Export { size, block: 1, payload: PAYLOAD_MAXIMUM, flags: theirs }
-            }
-        };
-        Ok(Self { stream, export, requests: 0 })
+/// Asks a server for the export of this name.
+///
+/// # Errors
+/// Where it has none, or is no such server.
+pub fn begin(stream: &mut (impl Read + Write), name: &str) -> io::Result<Export> {
+    let length = u32::try_from(name.len()).ok().filter(|length| *length as usize <= NAME_MAXIMUM);
+    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the export's name is too long"))?;
+    if read_u64(stream)? != SERVER_MAGIC {
+        return Err(invalid("this is not an NBD server"));
     }
-
-    /// What the server said.
-    pub fn export(&self) -> Export {
-        self.export
+    if read_u64(stream)? != OPTION_MAGIC {
+        return Err(invalid("the server speaks only the old style of NBD"));
     }
-
-    /// The connection.
-    pub fn stream(&self) -> &S {
-        &self.stream
+    let theirs = read_u16(stream)?;
+    if theirs & FIXED_NEWSTYLE == 0 {
+        return Err(invalid("the server speaks only the old style of NBD"));
     }
+    let flags = FIXED_NEWSTYLE | theirs & NO_ZEROES;
+    stream.write_all(&u32::from(flags).to_be_bytes())?;
 
-    /// Reads from this place on.
-    ///
-    /// # Errors
-    /// Where the connection can no longer be used.
-    pub fn read(&mut self, mut place: u64, bytes: &mut [u8]) -> Answer {
-        for part in bytes.chunks_mut(self.export.payload as usize) {
-            // No larger than the payload.
-            let length = part.len() as u32;
-            if let Err(error) = self.ask(READ, 0, place, length, &[])? {
-                return Ok(Err(error));
-            }
-            self.stream.read_exact(part)?;
-            place = place.saturating_add(u64::from(length));
-        }
-        Ok(Ok(()))
+    let information = [&length.to_be_bytes()[..], name.as_bytes(), &1_u16.to_be_bytes(), &INFO_BLOCK_SIZE.to_be_bytes()].concat();
+    option(stream, GO, &information)?;
+    if let Some(export) = go(stream)? {
+        return Ok(export);
     }
-
-    /// Writes from this place on.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn write(&mut self, mut place: u64, bytes: &[u8]) -> Answer {
-        for part in bytes.chunks(self.export.payload as usize) {
-            let length = part.len() as u32;
-            if let Err(error) = self.ask(WRITE, 0, place, length, part)? {
-                return Ok(Err(error));
-            }
-            place = place.saturating_add(u64::from(length));
-        }
-        Ok(Ok(()))
+    // A server from before 2017.
+    option(stream, EXPORT_NAME, name.as_bytes())?;
+    let (size, theirs) = (read_u64(stream)?, read_u16(stream)?);
+    if flags & NO_ZEROES == 0 {
+        io::copy(&mut Read::by_ref(stream).take(ZEROES), &mut io::sink())?;
     }
-
-    /// What was written is on the medium.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn flush(&mut self) -> Answer {
-        if self.export.flags & SEND_FLUSH == 0 { Ok(Ok(())) } else { self.ask(FLUSH, 0, 0, 0, &[]) }
-    }
-
-    /// What is there is no longer needed. A server that cannot do anything about it keeps it.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn discard(&mut self, place: u64, length: u64) -> Answer {
-        if self.export.flags & SEND_TRIM == 0 { Ok(Ok(())) } else { self.ranges(TRIM, 0, place, length) }
-    }
-
-    /// There are zeros from now on. Whether they may be holes is said by `may_be_holes`.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn write_zeroes(&mut self, mut place: u64, mut length: u64, may_be_holes: bool) -> Answer {
-        if self.export.flags & SEND_WRITE_ZEROES != 0 {
-            return self.ranges(ZERO, if may_be_holes { 0 } else { NO_HOLE }, place, length);
-        }
-        let zeros = vec![0; length.min(1 << 20) as usize];
-        while length > 0 {
-            let part = length.min(zeros.len() as u64);
-            if let Err(error) = self.write(place, &zeros[..part as usize])? {
-                return Ok(Err(error));
-            }
-            (place, length) = (place.saturating_add(part), length - part);
-        }
-        Ok(Ok(()))
-    }
-
-    /// Says goodbye; nothing is answered.
-    pub fn end(&mut self) {
-        let _ = self.request(DISCONNECT, 0, 0, 0);
-    }
-
-    fn ranges(&mut self, kind: u16, flags: u16, mut place: u64, mut length: u64) -> Answer {
-        while length > 0 {
-            let part = length.min(RANGE_MAXIMUM);
-            if let Err(error) = self.ask(kind, flags, place, part as u32, &[])? {
-                return Ok(Err(error));
-            }
-            (place, length) = (place.saturating_add(part), length - part);
-        }
-        Ok(Ok(()))
-    }
-
-    fn request(&mut self, kind: u16, flags: u16, place: u64, length: u32) -> io::Result<()> {
-        self.requests = self.requests.wrapping_add(1);
-        let (magic, numbers) = (REQUEST_MAGIC.to_be_bytes(), [self.requests.to_be_bytes(), place.to_be_bytes()].concat());
-        let request = [&magic[..], &flags.to_be_bytes(), &kind.to_be_bytes(), &numbers, &length.to_be_bytes()].concat();
-        self.stream.write_all(&request)
-    }
-
-    fn ask(&mut self, kind: u16, flags: u16, place: u64, length: u32, payload: &[u8]) -> Answer {
-        self.request(kind, flags, place, length)?;
-        self.stream.write_all(payload)?;
-        self.stream.flush()?;
-        if read_u32(&mut self.stream)? != REPLY_MAGIC {
-            return Err(invalid("the server's reply is none"));
-        }
-        let (error, number) = (read_u32(&mut self.stream)?, read_u64(&mut self.stream)?);
-        if number != self.requests {
-            return Err(invalid("the server replied to something else"));
-        }
-        // Its numbers are Linux's.
-        Ok(i32::try_from(error).map_or_else(
-            |_| Err(invalid("an unknown error")),
-            |error| {
-                if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
-            },
-        ))
-    }
+    Ok(Export { size, block: 1, payload: PAYLOAD_MAXIMUM, flags: theirs })
 }
 
 fn option(stream: &mut impl Write, option: u32, data: &[u8]) -> io::Result<()> {

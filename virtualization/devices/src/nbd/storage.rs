@@ -45,7 +45,7 @@ impl Storage for NbdStorage {
     unsafe fn pure_readv(&self, mut room: IoVectorMut<'_>, offset: u64) -> io::Result<()> {
         // No longer than a request of the guest.
         let mut bytes = vec![0; room.len() as usize];
-        self.client.ask(|session| session.read(offset, &mut bytes))?;
+        self.client.read(offset, &mut bytes)?;
         room.copy_from_slice(&bytes);
         Ok(())
     }
@@ -53,19 +53,19 @@ impl Storage for NbdStorage {
     unsafe fn pure_writev(&self, data: IoVector<'_>, offset: u64) -> io::Result<()> {
         let mut bytes = vec![0; data.len() as usize];
         data.copy_into_slice(&mut bytes);
-        self.client.ask(|session| session.write(offset, &bytes))
+        self.client.write(offset, &bytes)
     }
 
     unsafe fn pure_write_zeroes(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.client.ask(|session| session.write_zeroes(offset, length, true))
+        self.client.write_zeroes(offset, length, true)
     }
 
     unsafe fn pure_write_allocated_zeroes(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.client.ask(|session| session.write_zeroes(offset, length, false))
+        self.client.write_zeroes(offset, length, false)
     }
 
     unsafe fn pure_discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.client.ask(|session| session.discard(offset, length))
+        self.client.discard(offset, length)
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -73,7 +73,7 @@ impl Storage for NbdStorage {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.client.ask(|session| session.flush())
+        self.client.flush()
     }
 
     unsafe fn invalidate_cache(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Disks of NBD servers: a real one, and one that lies.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,13 +9,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use devices::nbd::protocol::Session;
+use devices::nbd::protocol;
 use devices::nbd::{NbdAddress, NbdClient, NbdEvent};
 use devices::virtio::{Block, Disk};
 use proptest::prelude::*;
+use vm_memory::{Bytes, GuestAddress};
 
 use crate::block::header;
-use crate::driver::{Driver, Part, confined};
+use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, Part, WRITE, confined};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -107,13 +109,18 @@ fn a_disk_survives_its_server_s_restart() {
     assert_eq!(driver.status() & 64, 0);
 }
 
-/// What an honest server says until it has been asked something: an export of this size.
+/// What an honest server says until it has been asked something: an export of this size, with discards and flushes.
 fn greeting(size: u64) -> Vec<u8> {
+    greeting_with(size, 0x25)
+}
+
+/// The same, with these flags.
+fn greeting_with(size: u64, flags: u8) -> Vec<u8> {
     let reply = |kind: u32, data: &[u8]| {
         let length = u32::try_from(data.len()).unwrap();
         [&0x0003_e889_0455_65a9_u64.to_be_bytes()[..], &7_u32.to_be_bytes(), &kind.to_be_bytes(), &length.to_be_bytes(), data].concat()
     };
-    let export = [&[0, 0][..], &size.to_be_bytes(), &[0, 0x25]].concat();
+    let export = [&[0, 0][..], &size.to_be_bytes(), &[0, flags]].concat();
     [b"NBDMAGICIHAVEOPT\0\x03", &reply(3, &export)[..], &reply(1, &[])].concat()
 }
 
@@ -172,6 +179,194 @@ fn the_end_of_a_machine_does_not_wait_for_a_server() {
     silent.join().unwrap();
 }
 
+/// What a client says in the greeting: flags, an option with the export's name and a wish.
+const GREETED: usize = 4 + 16 + 12;
+
+/// A request as it arrives at a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    flags: u16,
+    kind: u16,
+    number: u64,
+    place: u64,
+    length: usize,
+}
+
+/// The next request, without its data; `None` where the client has gone.
+fn asked(connection: &mut impl Read) -> Option<Asked> {
+    let mut bytes = [0; 28];
+    connection.read_exact(&mut bytes).ok()?;
+    let long = |place: usize| u64::from_be_bytes(bytes[place..place + 8].try_into().unwrap());
+    let (flags, kind) = (u16::from_be_bytes([bytes[4], bytes[5]]), u16::from_be_bytes([bytes[6], bytes[7]]));
+    let asked = Asked { flags, kind, number: long(8), place: long(16), length: (long(20) & 0xffff_ffff) as usize };
+    if kind == 1 {
+        connection.read_exact(&mut vec![0; asked.length]).ok()?;
+    }
+    Some(asked)
+}
+
+fn reply(error: u32, number: u64, data: &[u8]) -> Vec<u8> {
+    [&0x6744_6698_u32.to_be_bytes()[..], &error.to_be_bytes(), &number.to_be_bytes(), data].concat()
+}
+
+/// A server that greets, and then does this with each of its connections.
+fn server(flags: u8, serve: impl Fn(UnixStream) + Send + 'static) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let greeted = connection.write_all(&greeting_with(1 << 20, flags)).and_then(|()| connection.read_exact(&mut [0; GREETED]));
+            if greeted.is_ok() {
+                serve(connection);
+            }
+        }
+    });
+    (folder, socket)
+}
+
+#[test]
+fn a_server_is_found_by_its_host_s_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.write_all(&greeting(1 << 20)).unwrap();
+        connection.read_exact(&mut [0; GREETED]).unwrap();
+        let asked = asked(&mut connection).unwrap();
+        connection.write_all(&reply(0, asked.number, &vec![7; asked.length])).unwrap();
+        // Until the client says goodbye.
+        self::asked(&mut connection).map(|last| last.kind)
+    });
+    let connect = || NbdClient::connect(NbdAddress::Tcp("localhost".to_owned(), port), "disk".to_owned(), PATIENCE, Box::new(|_| ()));
+    let client = connect().unwrap();
+    let mut bytes = [0; 700];
+    client.read(5, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 700]);
+    drop(client);
+    assert_eq!(serving.join().unwrap(), Some(2));
+    assert_eq!(connect().unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn requests_are_under_way_together_and_answered_in_any_order() {
+    const COUNT: u16 = 8;
+    let (_folder, socket) = server(0x25, |mut connection| {
+        let mut under_way: Vec<Asked> = (0..COUNT).map_while(|_| asked(&mut connection)).collect();
+        // The last one first.
+        while let Some(asked) = under_way.pop() {
+            let data = vec![(asked.place / 512) as u8; asked.length];
+            connection.write_all(&reply(0, asked.number, &data)).unwrap();
+        }
+        while let Some(asked) = asked(&mut connection) {
+            connection.write_all(&reply(0, asked.number, &[])).unwrap();
+        }
+    });
+    let (client, _events) = client(socket, "disk", PATIENCE).unwrap();
+    let mut driver = driver(&client);
+    for number in 0..COUNT {
+        let (head, buffer) = (number * 3, BUFFERS + u64::from(number) * 4096);
+        driver.memory.write_slice(&header(0, u64::from(number) + 1), GuestAddress(buffer)).unwrap();
+        driver.put_descriptor(0, head, Descriptor(buffer, 16, NEXT, head + 1));
+        driver.put_descriptor(0, head + 1, Descriptor(buffer + 512, 512, NEXT | WRITE, head + 2));
+        driver.put_descriptor(0, head + 2, Descriptor(buffer + 1024, 1, WRITE, 0));
+        driver.offer(0, head);
+    }
+    driver.wait(0);
+    for number in 0..COUNT {
+        let mut read = [0; 513];
+        driver.memory.read_slice(&mut read, GuestAddress(BUFFERS + u64::from(number) * 4096 + 512)).unwrap();
+        assert_eq!(read, [&[number as u8 + 1; 512][..], &[0]].concat()[..]);
+    }
+    assert_eq!(write(&mut driver, 6, &[3; 512]), 0);
+}
+
+#[test]
+fn what_is_flushed_was_answered_and_writes_last_without_a_flush_where_nobody_flushes() {
+    // What the server can, whether the guest flushes, and the kinds and flags of what the server is asked for: a write, with access to the
+    // medium forced or not, a flush.
+    let flushed = vec![(1, 0), (3, 0)];
+    let cases = [(0x05, true, flushed.clone()), (0x05, false, flushed), (0x09, true, vec![(1, 1)])];
+    for (flags, flushes, expected) in cases {
+        let (sender, seen) = channel();
+        let (_folder, socket) = server(flags, move |mut connection| {
+            while let Some(asked) = asked(&mut connection).filter(|asked| asked.kind != 2) {
+                sender.send((asked.kind, asked.flags)).unwrap();
+                connection.write_all(&reply(0, asked.number, &[])).unwrap();
+            }
+        });
+        let (client, _events) = client(socket, "disk", PATIENCE).unwrap();
+        let block = Block::new(Disk::nbd(client, false).unwrap(), &confined()).unwrap();
+        let mut driver = Driver::ready(Box::new(block), if flushes { 1 << 9 } else { 0 });
+        assert_eq!(write(&mut driver, 5, &[9; 512]), 0);
+        if flushes {
+            assert_eq!(driver.request(0, &[Part::Give(header(4, 0)), Part::Room(1)])[0], [0]);
+        }
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), expected, "{flags:#x}");
+    }
+}
+
+#[test]
+fn a_server_that_means_no_good_is_given_up_and_nobody_hangs() {
+    type Wrong = fn(&mut UnixStream, Asked) -> std::io::Result<()>;
+    let wrongs: [(&str, Wrong); 6] = [
+        ("garbage", |connection, _| connection.write_all(&[0x55; 64])),
+        ("another request's answer", |connection, asked| connection.write_all(&reply(0, asked.number + 1, &[0; 512]))),
+        ("too little, and then nothing", |connection, asked| connection.write_all(&reply(0, asked.number, &[0; 100]))),
+        ("half of the data", |connection, asked| {
+            connection.write_all(&reply(0, asked.number, &[0; 100]))?;
+            connection.shutdown(std::net::Shutdown::Both)
+        }),
+        ("a byte now and then", |connection, asked| {
+            for byte in reply(0, asked.number, &[0; 512]) {
+                connection.write_all(&[byte])?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(())
+        }),
+        ("that it is about to end", |connection, asked| connection.write_all(&reply(108, asked.number, &[]))),
+    ];
+    for (what, wrong) in wrongs {
+        let (_folder, socket) = server(0x25, move |mut connection| {
+            while let Some(asked) = asked(&mut connection).filter(|asked| asked.kind != 2) {
+                if wrong(&mut connection, asked).is_err() {
+                    break;
+                }
+            }
+        });
+        let (client, events) = client(socket, "disk", Duration::from_millis(200)).unwrap();
+        let mut driver = driver(&client);
+        assert_eq!(read(&mut driver, 5).1, 1, "{what}");
+        assert!(events.try_iter().any(|event| matches!(event, NbdEvent::Failed(_))), "{what}");
+        assert_eq!(write(&mut driver, 5, &[0; 512]), 1, "{what}");
+        assert_eq!(driver.status() & 64, 0, "{what}");
+    }
+}
+
+#[test]
+fn errors_of_a_server_are_the_request_s_and_no_other_s() {
+    // Among them ones that mean to try again, which no server may say.
+    let (_folder, socket) = server(0x65, |mut connection| {
+        let mut errors = [5, 4, 11, 22, u32::MAX, 95].into_iter();
+        while let Some(asked) = asked(&mut connection) {
+            let error = errors.next().unwrap_or(0);
+            let data = vec![1; if error == 0 && asked.kind == 0 { asked.length } else { 0 }];
+            connection.write_all(&reply(error, asked.number, &data)).unwrap();
+        }
+    });
+    let (client, events) = client(socket, "disk", PATIENCE).unwrap();
+    let mut driver = driver(&client);
+    for _ in 0..5 {
+        assert_eq!(read(&mut driver, 5).1, 1);
+    }
+    // Giving room back is advice, which cannot fail.
+    let range = [&10_u64.to_le_bytes()[..], &4_u32.to_le_bytes(), &0_u32.to_le_bytes()].concat();
+    assert_eq!(driver.request(0, &[Part::Give(header(11, 0)), Part::Give(range), Part::Room(1)])[0], [0]);
+    assert_eq!(read(&mut driver, 5), (vec![1; 512], 0));
+    assert_eq!(events.try_iter().filter(|event| !matches!(event, NbdEvent::Connected)).count(), 0);
+}
+
 /// A server that has said all this beforehand.
 struct Said<'a>(&'a [u8]);
 
@@ -195,10 +390,10 @@ impl Write for Said<'_> {
 fn a_server_of_the_old_kind_is_understood_and_one_that_is_none_is_not() {
     let unsupported = [&0x0003_e889_0455_65a9_u64.to_be_bytes()[..], &[0, 0, 0, 7, 0x80, 0, 0, 1, 0, 0, 0, 0]].concat();
     let said = [b"NBDMAGICIHAVEOPT\0\x01", &unsupported[..], &4096_u64.to_be_bytes(), &[0, 3], &[0; 124]].concat();
-    let session = Session::begin(Said(&said), "disk").unwrap();
-    assert_eq!((session.export().size, session.export().is_read_only()), (4096, true));
+    let export = protocol::begin(&mut Said(&said), "disk").unwrap();
+    assert_eq!((export.size, export.is_read_only()), (4096, true));
     for wrong in [&b"HTTP/1.1 400 Bad Request"[..], b"NBDMAGIC\0\0\x42\x02\x81\x86\x12\x53", b"NBDMAGICIHAVEOPT\0\x02", b""] {
-        assert!(Session::begin(Said(wrong), "disk").is_err());
+        assert!(protocol::begin(&mut Said(wrong), "disk").is_err());
     }
 }
 
@@ -208,10 +403,9 @@ proptest! {
         let mut honest = greeting(1 << 20);
         honest.truncate(cut);
         said.splice(..0, honest);
-        if let Ok(mut session) = Session::begin(Said(&said), "disk") {
-            let _ = session.read(0, &mut [0; 100]);
-            let _ = session.write(0, &[0; 100]);
-            let _ = session.write_zeroes(0, 100, true);
+        let mut said = Said(&said);
+        if protocol::begin(&mut said, "disk").is_ok() {
+            while protocol::reply(&mut said).is_ok() {}
         }
     }
 }

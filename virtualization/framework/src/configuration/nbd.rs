@@ -40,8 +40,8 @@ impl NbdAttachment {
         Self { url: url.into(), timeout: Duration::from_secs(15), access: Access::ReadWrite, synchronization_mode }
     }
 
-    /// With this timeout: a server that says nothing for so long is connected to again, and one that still says nothing after as long again is
-    /// given up ([`crate::Event::StorageDisconnected`]); what the guest asks for fails from then on.
+    /// With this timeout: a server that answers nothing for so long is connected to again, and one that has not done what it is asked for after
+    /// as long again is given up ([`crate::Event::StorageDisconnected`]); what the guest asks for fails from then on.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

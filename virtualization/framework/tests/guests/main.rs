@@ -5,6 +5,7 @@
 
 mod debugger;
 mod guest;
+mod nbd;
 mod peripherals;
 mod saved;
 mod sharing;

@@ -16,7 +16,8 @@ use rustix::fs::OFlags;
 
 use super::gate::Gate;
 use super::ordered::Ordered;
-use super::transfer::{Host, Mode, Transfer};
+use super::request::SECTOR;
+use super::transfer::{Host, Medium, Mode, Transfer};
 use super::vectors::Vectors;
 use super::{pool, qcow2};
 use crate::nbd::{NbdClient, NbdStorage};
@@ -32,8 +33,8 @@ const PIECES: usize = 32;
 /// What is behind the disk: an image in a format that was chosen, never guessed.
 #[derive(Debug)]
 pub struct Disk {
-    /// Where the image's bytes are; a server of the network has none.
-    file: Option<Arc<File>>,
+    /// Where the image's bytes are.
+    medium: Medium,
     image: FormatAccess<Storage>,
     format: Format,
     pub(super) read_only: bool,
@@ -54,8 +55,13 @@ pub struct Disk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Raw,
-    Qcow2 { cluster: u64 },
-    Nbd,
+    Qcow2 {
+        cluster: u64,
+    },
+    /// Of a server, which may want to be asked for more than a sector at once; then the library does that.
+    Nbd {
+        is_direct: bool,
+    },
 }
 
 impl Disk {
@@ -66,7 +72,7 @@ impl Disk {
     pub fn raw(file: File, read_only: bool) -> io::Result<Self> {
         let storage: Storage = Box::new(imago::file::File::try_from(file.try_clone()?)?);
         let image = imago::raw::Raw::open_image(storage, !read_only)?;
-        Self::new(Some(file), FormatAccess::new(image), Format::Raw, read_only)
+        Self::new(Medium::File(Arc::new(file)), FormatAccess::new(image), Format::Raw, read_only)
     }
 
     /// An export of a network block device server, which may itself be one that is only read.
@@ -75,9 +81,10 @@ impl Disk {
     /// As [`Self::raw`].
     pub fn nbd(client: Arc<NbdClient>, read_only: bool) -> io::Result<Self> {
         let read_only = read_only || client.export().is_read_only();
-        let storage: Storage = Box::new(NbdStorage::new(client));
+        let storage: Storage = Box::new(NbdStorage::new(Arc::clone(&client)));
         let image = imago::raw::Raw::open_image(storage, !read_only)?;
-        Self::new(None, FormatAccess::new(image), Format::Nbd, read_only)
+        let format = Format::Nbd { is_direct: u64::from(client.export().block) <= SECTOR };
+        Self::new(Medium::Server(client), FormatAccess::new(image), format, read_only)
     }
 
     /// A qcow2 image without a backing file.
@@ -95,20 +102,20 @@ impl Disk {
         let storage: Storage = Box::new(Ordered::new(inner, file.try_clone()?, Arc::clone(&syncs))?);
         // What an image names may be any file of whoever runs this, so nothing is opened for it.
         let image = imago::qcow2::Qcow2::<Storage>::builder(storage).write(!read_only).open(DenyImplicitOpenGate::default())?;
-        let disk = Self::new(Some(file), FormatAccess::new(image), Format::Qcow2 { cluster }, read_only)?;
+        let disk = Self::new(Medium::File(Arc::new(file)), FormatAccess::new(image), Format::Qcow2 { cluster }, read_only)?;
         Ok(Self { syncs, ..disk })
     }
 
-    fn new(file: Option<File>, image: FormatAccess<Storage>, format: Format, read_only: bool) -> io::Result<Self> {
+    fn new(medium: Medium, image: FormatAccess<Storage>, format: Format, read_only: bool) -> io::Result<Self> {
         let (mut alignment, mut file_size) = (1, 0);
-        if let Some(file) = &file {
+        if let Medium::File(file) = &medium {
             file_size = size(file)?;
             if rustix::fs::fcntl_getfl(file)?.contains(OFlags::DIRECT) {
                 alignment = image.req_align().max(image.mem_align());
             }
         }
         Ok(Self {
-            file: file.map(Arc::new),
+            medium,
             image,
             format,
             read_only,
@@ -155,20 +162,19 @@ impl Disk {
 
     /// Carries out a transfer and waits for it.
     pub(super) fn carry_out(&self, transfer: &Transfer) -> io::Result<usize> {
-        let file = self.file.as_deref().ok_or(io::ErrorKind::Unsupported)?;
-        pool::carry_out(transfer, file)
+        pool::carry_out(transfer, &self.medium)
     }
 
     /// What carries out its transfers.
     pub(super) fn host(&self, confinement: &Confinement) -> Host {
-        Host::new(self.file.clone(), self.mode, confinement.clone())
+        Host::new(self.medium.clone(), self.mode, confinement.clone())
     }
 
     /// What serves its queues.
     pub(super) fn thread(&self) -> Thread {
         match self.format {
             Format::Raw | Format::Qcow2 { .. } => Thread::Disk,
-            Format::Nbd => Thread::Nbd,
+            Format::Nbd { .. } => Thread::Nbd,
         }
     }
 
@@ -185,7 +191,7 @@ impl Disk {
     /// What giving room back works in.
     pub(super) fn discard_size(&self) -> u64 {
         match self.format {
-            Format::Raw | Format::Nbd => self.block_size(),
+            Format::Raw | Format::Nbd { .. } => self.block_size(),
             Format::Qcow2 { cluster } => cluster,
         }
     }
@@ -234,7 +240,7 @@ impl Disk {
     /// Makes what was written last, as far as that is wanted, when what is returned has been done too.
     pub(super) fn flush(&self) -> io::Result<Vec<Transfer>> {
         // Data that was written into what somebody has cut off is lost.
-        if let Some(file) = &self.file
+        if let Medium::File(file) = &self.medium
             && size(file)? < self.file_size
         {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "The disk's file has become smaller"));
@@ -242,17 +248,12 @@ impl Disk {
         let tables = self.tables();
         self.image.flush()?;
         drop(tables);
-        match &self.file {
-            _ if !self.syncs.load(Ordering::Relaxed) => Ok(Vec::new()),
-            Some(_) => Ok(vec![Transfer::Sync]),
-            None => self.image.sync().map(|()| Vec::new()),
-        }
+        Ok(if self.syncs.load(Ordering::Relaxed) { vec![Transfer::Sync] } else { Vec::new() })
     }
 
     /// The same, done when this returns.
     pub(super) fn flush_now(&self) -> io::Result<()> {
-        let is_left = !self.flush()?.is_empty();
-        self.file.iter().filter(|_| is_left).try_for_each(|file| file.sync_data())
+        self.flush()?.iter().try_for_each(|transfer| self.carry_out(transfer).map(drop))
     }
 
     /// Gives a range's room back, where the format can; nobody else is inside the gate.
@@ -279,9 +280,14 @@ impl Disk {
         self.image.write_zeroes(start, length)
     }
 
-    /// Whether ranges of the disk are ranges of the file.
-    pub(super) fn is_raw(&self) -> bool {
-        self.format == Format::Raw
+    /// Whether ranges of the disk are ranges of what is behind it.
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self.format, Format::Raw | Format::Nbd { is_direct: true })
+    }
+
+    /// Whether what is behind it is on this computer, and so soon done.
+    pub(super) fn is_near(&self) -> bool {
+        matches!(self.medium, Medium::File(_))
     }
 
     fn tables(&self) -> Option<MutexGuard<'_, ()>> {
@@ -296,8 +302,8 @@ impl Disk {
     /// Where in the file a range begins, and how much of it is there.
     fn find(&self, start: u64, length: u64, to_write: bool) -> io::Result<(Found, usize)> {
         match self.format {
-            Format::Raw => return Ok((Found::At(start), length as usize)),
-            Format::Nbd => return Ok((Found::Elsewhere, length as usize)),
+            Format::Raw | Format::Nbd { is_direct: true } => return Ok((Found::At(start), length as usize)),
+            Format::Nbd { is_direct: false } => return Ok((Found::Elsewhere, length as usize)),
             Format::Qcow2 { .. } => {}
         }
         let _tables = self.tables();

@@ -1,4 +1,4 @@
-//! Transfers by threads, where there is no io_uring.
+//! Transfers by threads: those of servers, and of files where there is no io_uring.
 //!
 //! Why unsafe: system calls on parts of guest memory.
 #![allow(unsafe_code)]
@@ -13,15 +13,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use confinement::{Confinement, Thread};
 use hv::Event;
 
-use super::transfer::{Ended, Transfer, Transfers};
+use super::transfer::{Ended, Medium, Transfer, Transfers};
+use crate::nbd::NbdClient;
 
 /// The most threads of a disk.
 const THREADS: usize = 16;
 
-/// Threads for one file; there are only as many as were needed at once.
+/// Threads for one medium; there are only as many as were needed at once.
 #[derive(Debug)]
 pub struct Pool {
-    file: Option<Arc<File>>,
+    medium: Medium,
     confinement: Confinement,
     jobs: Mutex<Jobs>,
     wanted: Condvar,
@@ -55,9 +56,9 @@ struct Done {
 }
 
 impl Pool {
-    /// No threads yet, for this file.
-    pub fn new(file: Option<Arc<File>>, confinement: Confinement) -> Arc<Self> {
-        Arc::new(Self { file, confinement, jobs: Mutex::default(), wanted: Condvar::new() })
+    /// No threads yet, for this medium.
+    pub fn new(medium: Medium, confinement: Confinement) -> Arc<Self> {
+        Arc::new(Self { medium, confinement, jobs: Mutex::default(), wanted: Condvar::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {
@@ -69,14 +70,18 @@ impl Pool {
         jobs.waiting.push_back(job);
         if jobs.idle < jobs.waiting.len() && jobs.threads < THREADS {
             let pool = Arc::clone(self);
-            match self.confinement.spawn(Thread::DiskTransfers, "vm-block-io".to_owned(), move || pool.work()) {
+            let kind = match self.medium {
+                Medium::File(_) => Thread::DiskTransfers,
+                Medium::Server(_) => Thread::Nbd,
+            };
+            match self.confinement.spawn(kind, "vm-block-io".to_owned(), move || pool.work()) {
                 Ok(_) => jobs.threads += 1,
                 Err(error) if jobs.threads > 0 => tracing::debug!(%error, "no further thread for a disk"),
                 // Then whoever asks does it.
                 Err(_) => {
                     if let Some(job) = jobs.waiting.pop_back() {
                         drop(jobs);
-                        job.carry_out(self.file.as_deref());
+                        job.carry_out(&self.medium);
                     }
                     return;
                 }
@@ -92,7 +97,7 @@ impl Pool {
         while jobs.users > 0 {
             if let Some(job) = jobs.waiting.pop_front() {
                 drop(jobs);
-                job.carry_out(self.file.as_deref());
+                job.carry_out(&self.medium);
                 jobs = self.lock();
             } else {
                 jobs.idle += 1;
@@ -105,10 +110,10 @@ impl Pool {
 }
 
 impl Job {
-    fn carry_out(self, file: Option<&File>) {
+    fn carry_out(self, medium: &Medium) {
         // SAFETY: the transfer stays where it is until it has ended, which it has not.
         let transfer = unsafe { self.transfer.as_ref() };
-        let result = file.ok_or_else(|| io::ErrorKind::Unsupported.into()).and_then(|file| carry_out(transfer, file));
+        let result = carry_out(transfer, medium);
         self.done.ended.lock().unwrap_or_else(PoisonError::into_inner).push((self.number, result));
         self.done.some.notify_one();
         self.done.event.signal();
@@ -116,7 +121,34 @@ impl Job {
 }
 
 /// Carries out a transfer, as far as one system call does.
-pub fn carry_out(transfer: &Transfer, file: &File) -> io::Result<usize> {
+pub fn carry_out(transfer: &Transfer, medium: &Medium) -> io::Result<usize> {
+    match medium {
+        Medium::File(file) => by_file(transfer, file),
+        Medium::Server(server) => by_server(transfer, server),
+    }
+}
+
+fn by_server(transfer: &Transfer, server: &NbdClient) -> io::Result<usize> {
+    match transfer {
+        Transfer::Read { place, memory } => {
+            // No longer than a request of the guest.
+            let mut bytes = vec![0; memory.length()];
+            server.read(*place, &mut bytes)?;
+            return Ok(memory.write(&bytes));
+        }
+        Transfer::Write { place, memory } => {
+            server.write(*place, &memory.read())?;
+            return Ok(memory.length());
+        }
+        Transfer::Sync => server.flush()?,
+        Transfer::Discard { place, length } => server.discard(*place, *length)?,
+        Transfer::Punch { place, length } => server.write_zeroes(*place, *length, true)?,
+        Transfer::Clear { place, length } => server.write_zeroes(*place, *length, false)?,
+    }
+    Ok(0)
+}
+
+fn by_file(transfer: &Transfer, file: &File) -> io::Result<usize> {
     let descriptor = file.as_raw_fd();
     // Places in a file fit, as the file would otherwise be no file; a request has few parts.
     // SAFETY: the parts are mapped until the transfer has ended; the other calls touch no memory.
@@ -129,7 +161,7 @@ pub fn carry_out(transfer: &Transfer, file: &File) -> io::Result<usize> {
                 libc::pwritev(descriptor, memory.parts().as_ptr(), memory.parts().len() as libc::c_int, *place as libc::off_t)
             }
             Transfer::Sync => libc::fdatasync(descriptor) as isize,
-            Transfer::Punch { .. } | Transfer::Clear { .. } => {
+            Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. } => {
                 let (mode, place, length) = transfer.fallocate().unwrap_or_default();
                 libc::fallocate(descriptor, mode, place as libc::off_t, length as libc::off_t) as isize
             }

@@ -102,7 +102,7 @@ fn entry(number: u64, transfer: &Transfer) -> squeue::Entry {
             opcode::Writev::new(FILE, parts.as_ptr(), parts.len() as u32).offset(*place).build()
         }
         Transfer::Sync => opcode::Fsync::new(FILE).flags(types::FsyncFlags::DATASYNC).build(),
-        Transfer::Punch { .. } | Transfer::Clear { .. } => {
+        Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. } => {
             let (mode, place, length) = transfer.fallocate().unwrap_or_default();
             opcode::Fallocate::new(FILE, length).offset(place).mode(mode).build()
         }

@@ -175,11 +175,11 @@ impl Server {
                 self.enter();
                 self.disk.flush()
             }
-            Wish::Discard { start: place, length } if self.disk.is_raw() => Ok(vec![Transfer::Punch { place, length }]),
-            Wish::WriteZeroes { start: place, length, may_unmap: true } if self.disk.is_raw() => {
+            Wish::Discard { start: place, length } if self.disk.is_direct() => Ok(vec![Transfer::Discard { place, length }]),
+            Wish::WriteZeroes { start: place, length, may_unmap: true } if self.disk.is_direct() => {
                 Ok(vec![Transfer::Punch { place, length }])
             }
-            Wish::WriteZeroes { start: place, length, may_unmap: false } if self.disk.is_raw() => {
+            Wish::WriteZeroes { start: place, length, may_unmap: false } if self.disk.is_direct() => {
                 Ok(vec![Transfer::Clear { place, length }])
             }
             Wish::Discard { .. } | Wish::WriteZeroes { .. } => self.alone(request.wish)?.map(|()| Vec::new()),
@@ -195,7 +195,8 @@ impl Server {
             return self.answer(&request, status, written);
         }
         self.enter();
-        let is_lone = transfers.len() == 1 && self.pieces.is_empty() && self.crowded == 0 && !self.queue.has_more()?;
+        let is_lone =
+            self.disk.is_near() && transfers.len() == 1 && self.pieces.is_empty() && self.crowded == 0 && !self.queue.has_more()?;
         self.crowded = self.crowded.saturating_sub(1);
         let number = self.pending.insert(Pending { request, written, transfers: 0, status, sync_after });
         if is_lone {
@@ -263,7 +264,7 @@ impl Server {
                     _ => Ok(false),
                 }
             }
-            (Transfer::Sync | Transfer::Punch { .. } | Transfer::Clear { .. }, Ok(_)) => Ok(true),
+            (Transfer::Sync | Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. }, Ok(_)) => Ok(true),
             (_, Err(error)) => Err(error),
         };
         match done {
@@ -293,7 +294,7 @@ impl Server {
             result = match pending.request.wish {
                 // It is only advice.
                 Wish::Discard { .. } if !is_broken => Ok(()),
-                Wish::WriteZeroes { .. } => self.disk.clear(start, length, false),
+                Wish::WriteZeroes { .. } if self.disk.is_near() => self.disk.clear(start, length, false),
                 _ => result,
             };
         }

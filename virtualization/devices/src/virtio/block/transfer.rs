@@ -1,4 +1,4 @@
-//! What carries out reads and writes of a file while others go on: the kernel's ring, or threads.
+//! What carries out reads and writes of a file or a server while others go on: the kernel's ring, or threads.
 //!
 //! Why unsafe: a transfer goes on after the call that begins it.
 #![allow(unsafe_code)]
@@ -13,8 +13,18 @@ use hv::Event;
 use super::pool::{Pool, PoolTransfers};
 use super::ring::Ring;
 use super::vectors::Vectors;
+use crate::nbd::NbdClient;
 
-/// Something to do with a file.
+/// What is behind a disk.
+#[derive(Debug, Clone)]
+pub enum Medium {
+    /// A file, or a block device.
+    File(Arc<File>),
+    /// An export of a server.
+    Server(Arc<NbdClient>),
+}
+
+/// Something to do with it.
 #[derive(Debug)]
 pub enum Transfer {
     /// Read from this place of the file.
@@ -23,6 +33,8 @@ pub enum Transfer {
     Write { place: u64, memory: Vectors },
     /// Make lasting what was written.
     Sync,
+    /// What is in a range does not matter any longer.
+    Discard { place: u64, length: u64 },
     /// Make a range zeros by giving its room back.
     Punch { place: u64, length: u64 },
     /// Make a range zeros that keeps its room.
@@ -33,7 +45,9 @@ impl Transfer {
     /// For `fallocate(2)`: what to do with which range.
     pub fn fallocate(&self) -> Option<(i32, u64, u64)> {
         match self {
-            Self::Punch { place, length } => Some((libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, *place, *length)),
+            Self::Discard { place, length } | Self::Punch { place, length } => {
+                Some((libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, *place, *length))
+            }
             Self::Clear { place, length } => Some((libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE, *place, *length)),
             Self::Read { .. } | Self::Write { .. } | Self::Sync => None,
         }
@@ -43,7 +57,7 @@ impl Transfer {
 /// The end of a transfer: its number, and how many bytes there were.
 pub type Ended = (u64, io::Result<usize>);
 
-/// What carries out transfers of one file.
+/// What carries out transfers of one medium.
 pub trait Transfers: Send {
     /// Begins a transfer, at the latest with the next call of [`Self::ended`] or [`Self::wait`].
     ///
@@ -77,15 +91,15 @@ pub enum Mode {
 /// Makes what carries out transfers, for any number of queues of a disk.
 #[derive(Debug)]
 pub struct Host {
-    file: Option<Arc<File>>,
+    medium: Medium,
     pool: Arc<Pool>,
     mode: Mode,
 }
 
 impl Host {
-    /// For this file; without one there are no transfers.
-    pub fn new(file: Option<Arc<File>>, mode: Mode, confinement: Confinement) -> Self {
-        Self { pool: Pool::new(file.clone(), confinement), file, mode }
+    /// For this medium.
+    pub fn new(medium: Medium, mode: Mode, confinement: Confinement) -> Self {
+        Self { pool: Pool::new(medium.clone(), confinement), medium, mode }
     }
 
     /// For one queue that has at most this many requests.
@@ -93,7 +107,9 @@ impl Host {
     /// # Errors
     /// Where there are no descriptors left.
     pub fn transfers(&self, requests: u16) -> io::Result<Shared> {
-        if let Some(file) = self.file.as_ref().filter(|_| self.mode == Mode::Automatic) {
+        if let Medium::File(file) = &self.medium
+            && self.mode == Mode::Automatic
+        {
             match Ring::new(Arc::clone(file), requests) {
                 Ok(ring) => return Ok(Arc::new(Mutex::new(Box::new(ring)))),
                 // Many hosts and containers forbid it.

@@ -73,6 +73,19 @@ impl Vectors {
         }
     }
 
+    /// Their bytes.
+    pub fn read(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.length()];
+        let mut left = &mut bytes[..];
+        for slice in self.slices() {
+            // It is as long as all of them.
+            let (now, later) = left.split_at_mut(slice.len());
+            slice.copy_to(now);
+            left = later;
+        }
+        bytes
+    }
+
     /// Writes bytes to their beginning and returns how many there was room for.
     pub fn write(&self, bytes: &[u8]) -> usize {
         let mut left = bytes;
@@ -112,6 +125,7 @@ mod tests {
         // SAFETY: as above.
         let all = unsafe { Vectors::of(&[VolatileSlice::from(&mut first[..]), VolatileSlice::from(&mut second[..])]) };
         assert_eq!((all.write(b"1234"), all.write(b"12345678")), (4, 6));
+        assert_eq!(all.read(), b"123456");
         assert_eq!(memory, [*b"123", *b"456"]);
         assert!(all.is_aligned(1) && !all.is_aligned(4096));
     }
