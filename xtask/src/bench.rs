@@ -41,6 +41,9 @@ pub struct Options {
     /// Put the virtualization framework's table into docs/
     #[arg(long)]
     write: bool,
+    /// Firecracker, which is measured beside it where there is one (default: the one in PATH)
+    #[arg(long)]
+    firecracker: Option<PathBuf>,
     /// Measure the virtualization framework right here, with what was prepared in this folder
     #[arg(long, hide = true)]
     prepared: Option<PathBuf>,
@@ -68,11 +71,11 @@ const PLAIN: &str = "Plain";
 /// Runs the subcommand.
 pub fn run(options: &Options) -> Result<()> {
     if let Some(prepared) = &options.prepared {
-        return virtualization::here(prepared, options.boots);
+        return virtualization::here(prepared, options.firecracker.as_deref(), options.boots);
     }
     setup::run(setup::Options { yes: options.yes, ..setup::Options::default() })?;
     if options.only.is_empty() || options.only.contains(&Subject::Virtualization) {
-        virtualization::measure(options.boots, options.write)?;
+        virtualization::measure(options.boots, options.firecracker.clone(), options.write)?;
     }
     if options.only == [Subject::Virtualization] {
         return Ok(());

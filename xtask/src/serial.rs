@@ -57,6 +57,19 @@ impl Serial {
         }
     }
 
+    /// Waits until anything is said.
+    pub fn wait_for_any(&mut self) -> Result<()> {
+        match self.output.recv_timeout(PATIENCE) {
+            Ok(bytes) => {
+                self.log.write_all(&bytes)?;
+                self.unread.push_str(&String::from_utf8_lossy(&bytes));
+                Ok(())
+            }
+            Err(RecvTimeoutError::Timeout) => bail!("It said nothing within {} s", PATIENCE.as_secs()),
+            Err(RecvTimeoutError::Disconnected) => bail!("It ended before it said anything"),
+        }
+    }
+
     /// Waits until nothing can be said any more.
     pub fn wait_for_end(&mut self) -> Result<()> {
         let until = Instant::now() + PATIENCE;

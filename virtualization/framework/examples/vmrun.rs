@@ -23,8 +23,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use virtualization::{
     Access, DirectoryShare, DiskImage, EntropyDevice, Event, GdbDebugStub, GenericPlatform, LinuxBootLoader, MIB, MacAddress,
-    MachineIdentifier, NatNetworkAttachment, NbdAttachment, SerialAttachment, SharedDirectory, SocketDevice, StorageAttachment, Uart16550,
-    VirtioBlockDevice, VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachine, VirtualMachineConfiguration,
+    MachineIdentifier, NatNetworkAttachment, NbdAttachment, NetworkAttachment, SerialAttachment, SharedDirectory, SocketDevice,
+    StorageAttachment, TapNetworkAttachment, Uart16550, VirtioBlockDevice, VirtioFileSystemDevice, VirtioNetworkDevice, VirtualMachine,
+    VirtualMachineConfiguration,
 };
 
 /// Run a virtual machine
@@ -53,6 +54,9 @@ struct Arguments {
     /// A network card with the host's network behind it, by passt
     #[arg(long)]
     net: bool,
+    /// A network card at a tap interface of the host
+    #[arg(long = "tap")]
+    taps: Vec<String>,
     /// PORT:PATH: connections of the guest to the host's vsock port go to the Unix socket PATH
     #[arg(long = "vsock")]
     sockets: Vec<String>,
@@ -82,7 +86,6 @@ struct Arguments {
 
 /// The same each time, as a guest that was saved expects: this program runs one machine.
 const IDENTIFIER: [u8; 16] = *b"vmrun\0\0\x40\x80vmrun\0\0";
-const ADDRESS: MacAddress = MacAddress::new([0x02, b'v', b'm', b'r', b'u', b'n']);
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -115,8 +118,12 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<VirtualMachineConfigur
             if path.contains("://") { NbdAttachment::new(path).access(access).into() } else { DiskImage::open(path, access)?.into() };
         configuration.storage_devices.push(VirtioBlockDevice::new(attachment).into());
     }
-    if arguments.net {
-        configuration.network_devices.push(VirtioNetworkDevice::new(NatNetworkAttachment::new()).mac_address(ADDRESS).into());
+    let nat = arguments.net.then(|| NetworkAttachment::from(NatNetworkAttachment::new()));
+    let taps = arguments.taps.iter().map(|name| TapNetworkAttachment::interface(name).into());
+    for (last, attachment) in (b'n'..).zip(nat.into_iter().chain(taps)) {
+        // The same each time, too.
+        let address = MacAddress::new([0x02, b'v', b'm', b'r', b'u', last]);
+        configuration.network_devices.push(VirtioNetworkDevice::new(attachment).mac_address(address).into());
     }
     if !arguments.sockets.is_empty() {
         configuration.socket_devices.push(SocketDevice::Virtio);

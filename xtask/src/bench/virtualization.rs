@@ -2,23 +2,23 @@
 //!
 //! Where there is no KVM, everything runs in the Linux that QEMU emulates. Times are long there, and mean something only beside each other.
 
+mod boot;
 mod disks;
 mod idle;
 mod kernel;
+mod network;
 mod peer;
 mod table;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use self::peer::Peer;
-use self::table::{Better, Table};
-use super::Spread;
+use self::table::Table;
 use crate::guests::initrd;
 use crate::nested::{self, Nested};
 use crate::process;
@@ -26,14 +26,10 @@ use crate::process;
 /// Where the table goes, in the repository.
 const PAGE: &str = "docs/virtualization-benchmarks.md";
 /// How long all of it may take in the emulated Linux.
-const PATIENCE: Duration = Duration::from_secs(3600);
-/// How often disks are measured at most.
-const DISK_ROUNDS: u32 = 2;
-/// What the guest's first process says when it only says that it runs.
-const MARKER: &str = "the-first-process-runs";
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Prepares, measures where there is KVM, shows the table, and puts it into the documentation if that is wanted.
-pub fn measure(rounds: u32, write: bool) -> Result<()> {
+pub fn measure(rounds: u32, firecracker: Option<PathBuf>, write: bool) -> Result<()> {
     let vmrun = nested::build(&["build", "--release", "--example", "vmrun"], &[], "vmrun")?;
     let probe = nested::probe()?;
     let entry = super::assemble()?;
@@ -45,7 +41,11 @@ pub fn measure(rounds: u32, write: bool) -> Result<()> {
 
     let program = std::env::current_exe().context("This program does not know where it is")?;
     let words = ["bench", "virtualization", "--boots", &rounds.to_string(), "--prepared"].map(OsString::from);
-    let arguments: Vec<OsString> = [program.into_os_string()].into_iter().chain(words).chain([folder.into_os_string()]).collect();
+    let mut arguments: Vec<OsString> = [program.into_os_string()].into_iter().chain(words).chain([folder.into_os_string()]).collect();
+    if let Some(program) = firecracker.or_else(|| which::which("firecracker").ok()) {
+        let program = program.canonicalize().with_context(|| format!("There is no Firecracker: {}", program.display()))?;
+        arguments.extend(["--firecracker".into(), program.into_os_string()]);
+    }
     let (said, place) = if nested::has_kvm() {
         (process::text(Command::new(&arguments[0]).args(&arguments[1..]))?, "on this computer's KVM")
     } else {
@@ -76,59 +76,38 @@ fn put_into(initrd: &Path, probe: &Path, folder: &Path) -> Result<()> {
     fs::write(folder.join("initrd.gz"), both).context("Could not write the guest's initial RAM disk")
 }
 
-/// Measures with what was prepared, on this system's KVM, and prints the table.
-pub fn here(prepared: &Path, rounds: u32) -> Result<()> {
+/// Measures with what was prepared, on this system's KVM, and prints the table. What fails is tried once more; what then fails is missing.
+pub fn here(prepared: &Path, firecracker: Option<&Path>, rounds: u32) -> Result<()> {
     allow_huge_pages();
-    let peers = [Peer::Ours, Peer::Microvm];
     let mut table = Table::default();
-
-    let mut boots = [Vec::new(), Vec::new()];
-    for round in 0..rounds {
-        for (peer, times) in peers.iter().zip(&mut boots) {
-            let time = boot(*peer, prepared)?;
-            eprintln!("round {round}: {peer:?} in {} ms", time.as_millis());
-            times.push(time);
+    let mut failed = Vec::new();
+    let mut attempt = |what: &str, measure: &dyn Fn(&mut Table) -> Result<()>| {
+        let mut rows = Table::default();
+        let result = measure(&mut rows).or_else(|error| {
+            eprintln!("{what}: {error:#}; once more");
+            rows = Table::default();
+            measure(&mut rows)
+        });
+        table.append(rows);
+        if let Err(error) = result {
+            failed.push(format!("{what}: {error:#}"));
         }
-    }
-    let [ours, theirs] = boots.map(|times| Spread::of(times).low);
-    table.add("from exec to the guest's first process, ms", ours, theirs, Better::Less);
-
-    let [ours, theirs] = peers.map(|peer| idle::measure(peer, prepared));
-    let (ours, theirs) = (ours?, theirs?);
-    table.add("memory of the process beyond the guest's, MiB", ours.memory, theirs.memory, Better::Less);
-    table.add("wake-ups of other threads than vCPUs while the guest idles, per s", ours.wakeups, theirs.wakeups, Better::Less);
-
+    };
+    attempt("boots", &|table| boot::measure(prepared, firecracker, rounds, table));
+    attempt("restores", &|table| boot::measure_saved(prepared, rounds, table));
+    attempt("an idle guest", &|table| idle::measure(prepared, table));
     for format in ["raw", "qcow2"] {
-        let mut best: [Vec<(String, f64)>; 2] = Default::default();
-        for _ in 0..rounds.min(DISK_ROUNDS) {
-            for (peer, best) in peers.iter().zip(&mut best) {
-                let measured = disks::measure(*peer, prepared, format)?;
-                if best.is_empty() {
-                    *best = measured;
-                } else {
-                    best.iter_mut().zip(measured).for_each(|((_, best), (_, now))| *best = best.max(now));
-                }
-            }
-        }
-        let [ours, theirs] = best;
-        for ((name, ours), (_, theirs)) in ours.into_iter().zip(theirs) {
-            table.add(&format!("{format}: {}, per s", name.replace('-', " ")), ours, theirs, Better::More);
-        }
+        attempt(format, &|table| disks::measure(prepared, format, table));
     }
+    attempt("networks", &|table| network::measure(prepared, table));
     println!("{table}");
+    if !failed.is_empty() {
+        bail!("Not everything could be measured: {}", failed.join("; "));
+    }
     Ok(())
 }
 
 /// Lets shared memory have huge pages, as other memory may have them by default. Where this may not be changed it stays as it is.
 fn allow_huge_pages() {
     let _ = fs::write("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "advise");
-}
-
-/// From exec until the guest's first process has said something.
-fn boot(peer: Peer, prepared: &Path) -> Result<Duration> {
-    let mut command = peer.command(prepared, &format!("console=ttyS0 quiet panic=-1 rdinit=/bin/busybox -- echo {MARKER}"), None);
-    let began = Instant::now();
-    let mut guest = peer::Guest::start(&mut command)?;
-    guest.wait_for(MARKER)?;
-    Ok(began.elapsed())
 }
