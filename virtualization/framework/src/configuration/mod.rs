@@ -30,12 +30,12 @@ pub use mac_address::{MacAddress, ParseMacAddressError};
 pub use nbd::NbdAttachment;
 #[cfg(target_os = "linux")]
 pub(crate) use nbd::NbdServer;
-#[cfg(target_os = "linux")]
-pub(crate) use network::TapSource;
 pub use network::{
     FileHandleNetworkAttachment, MTU_MINIMUM, NatNetworkAttachment, NetworkAttachment, NetworkDevice, QUEUE_PAIRS_MAXIMUM,
     TapNetworkAttachment, VirtioNetworkDevice,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use network::{MTU_OF_PASST, TapSource};
 pub use platform::{GenericPlatform, MachineIdentifier, Platform};
 pub(crate) use problem::Problems;
 pub use problem::{ConfigurationError, Problem};

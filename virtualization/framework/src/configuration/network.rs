@@ -14,6 +14,9 @@ const INTERFACE_NAME_MAXIMUM: usize = 15;
 /// The smallest maximum transmission unit of a [`FileHandleNetworkAttachment`] or [`TapNetworkAttachment`], in bytes.
 pub const MTU_MINIMUM: u16 = 1500;
 
+/// What passt takes at most: TCP ends in it, so nothing on the way to the other side has to carry as much.
+pub const MTU_OF_PASST: u16 = 65_520;
+
 /// A network card. Apple: `VZNetworkDeviceConfiguration`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -104,7 +107,7 @@ impl NetworkAttachment {
     /// The maximum transmission unit in bytes.
     pub fn mtu(&self) -> u16 {
         match self {
-            Self::Nat(_) => MTU_MINIMUM,
+            Self::Nat(_) => MTU_OF_PASST,
             Self::FileHandle(attachment) => attachment.mtu(),
             Self::Tap(attachment) => attachment.mtu(),
         }
@@ -142,7 +145,8 @@ impl From<TapNetworkAttachment> for NetworkAttachment {
 }
 
 /// The host's network, by the program passt: the guest gets addresses by DHCP and reaches what the host's user reaches; nobody needs root.
-/// The guest is 10.0.2.15, the host 10.0.2.2, its name server 10.0.2.3. Apple: `VZNATNetworkDeviceAttachment`.
+/// The guest is 10.0.2.15, the host 10.0.2.2, its name server 10.0.2.3; the maximum transmission unit is 65520 bytes. Apple:
+/// `VZNATNetworkDeviceAttachment`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatNetworkAttachment {}
 

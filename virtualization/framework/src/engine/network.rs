@@ -10,8 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use confinement::{Confinement, Thread};
 use devices::virtio::network::{FrameStream, Frames, Link, Tap};
 
-use crate::configuration::{MTU_MINIMUM, NetworkAttachment, TapNetworkAttachment, TapSource, VirtioNetworkDevice};
+use crate::configuration::{MTU_OF_PASST, NetworkAttachment, TapNetworkAttachment, TapSource, VirtioNetworkDevice};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes that a socket to passt holds; the host gives it what it allows.
+const SOCKET_BUFFER: usize = 16 << 20;
 
 /// The other end of a wire, where it is a program of ours; it ends with this.
 pub struct Passt(Child);
@@ -110,6 +113,10 @@ impl Connection {
             Some(NetworkAttachment::Tap(attachment)) => (self.tap(attachment)?, None),
             Some(NetworkAttachment::Nat(_)) => {
                 let (here, there) = UnixStream::pair().map_err(failed("Could not make a socket for a network card"))?;
+                // passt loses what the socket does not take at once, and it may send as much at once as the guest has room for.
+                for end in [&here, &there] {
+                    let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
+                }
                 let passt = start_passt(there.into(), &self.confinement)?;
                 (vec![Box::new(FrameStream::new(here.into()))], Some(passt))
             }
@@ -147,7 +154,7 @@ fn failed(message: &'static str) -> impl Fn(io::Error) -> Error {
 fn start_passt(socket: OwnedFd, confinement: &Confinement) -> Result<Passt> {
     let mut command = Command::new("passt");
     // The socket is its standard input, the one descriptor that a program can be given without more.
-    command.args(["--foreground", "--quiet", "--fd", "0", "--mtu", &MTU_MINIMUM.to_string()]);
+    command.args(["--foreground", "--quiet", "--fd", "0", "--mtu", &MTU_OF_PASST.to_string()]);
     // The same network on every host: the guest's address, and that of the host, which is also the way out.
     for pair in [["--address", "10.0.2.15"], ["--netmask", "24"], ["--gateway", "10.0.2.2"], ["--dns-forward", "10.0.2.3"]] {
         command.args(pair);
