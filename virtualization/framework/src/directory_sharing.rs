@@ -27,11 +27,16 @@ impl DirectorySharingHandle {
         self.sharing.share()
     }
 
-    /// Shares something else, or nothing: an empty directory. On KVM that is there when the guest's driver next begins anew: at the machine's
-    /// next start or reboot, and when the guest unbinds its driver and binds it again. Apple: setting `share`.
+    /// Shares something else, or nothing: an empty directory. Apple: setting `share`.
+    ///
+    /// On KVM a guest that has several directories mounted ([`DirectoryShare::Multiple`], or nothing) finds other ones, or none, at once; what
+    /// it has open of those that are gone stays open. One directory as such does not change under a guest that has it mounted: another one is
+    /// there when the guest's driver next begins anew, at the machine's next start or reboot, or when the guest unbinds its driver and binds
+    /// it again.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidConfiguration`] for a share that cannot be; the device then shares what it did.
+    /// [`crate::ErrorKind::InvalidConfiguration`] for a share that cannot be, and [`crate::ErrorKind::Host`] where the host does not let it be
+    /// changed; the device then shares what it did.
     pub fn set_share(&self, share: Option<DirectoryShare>) -> Result<()> {
         self.sharing.set_share(share)
     }

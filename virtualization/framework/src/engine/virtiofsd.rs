@@ -25,7 +25,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::outside::Outside;
-use super::several;
+use super::several::{self, Inside};
 use super::sharing::Sharing;
 use super::surroundings::Surroundings;
 use crate::configuration::DirectoryShare;
@@ -47,6 +47,7 @@ enum Sandbox {
 
 /// The device that shares directories.
 pub fn device(sharing: &Arc<Sharing>, gone: &Gone, events: &Arc<EventLoop>, surroundings: &Surroundings) -> Result<FileSystem> {
+    sharing.change_on(&surroundings.outside);
     let program = Arc::new(surroundings.outside.run(program)??);
     let failed = |error: io::Error| {
         let message = format!("Could not share the directory {} by {}", sharing.tag(), program.path.display());
@@ -151,11 +152,12 @@ impl Order {
             Sandbox::None => "none",
         });
         command.stdin(listener).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let child = match several {
-            Some(directories) => several::spawn(command, &directories)?,
-            None => command.spawn()?,
+        let (child, inside) = match several {
+            Some(directories) => several::spawn(command, &directories).map(|(child, inside)| (child, Some(Arc::new(inside))))?,
+            None => (command.spawn()?, None),
         };
-        Ok((here, Virtiofsd::attend(child, confinement, outside)?))
+        self.sharing.served_by(inside.as_ref());
+        Ok((here, Virtiofsd::attend(child, inside, confinement, outside)?))
     }
 }
 
@@ -188,6 +190,8 @@ struct Virtiofsd {
     outside: Outside,
     /// Its last words, when all of it has ended.
     ended: Receiver<Option<String>>,
+    /// Where several directories are mounted for it, for as long as it is there.
+    _inside: Option<Arc<Inside>>,
 }
 
 /// The processes, for as long as the first one's number is theirs.
@@ -220,7 +224,7 @@ impl Group {
 
 impl Virtiofsd {
     /// One that runs, as a group of its own.
-    fn attend(mut child: Child, confinement: &Confinement, outside: Outside) -> io::Result<Self> {
+    fn attend(mut child: Child, inside: Option<Arc<Inside>>, confinement: &Confinement, outside: Outside) -> io::Result<Self> {
         let group = Arc::new(Group(Mutex::new(Pid::from_raw(child.id().cast_signed()))));
         let (sender, ended) = channel();
         let (processes, said) = (Arc::clone(&group), child.stderr.take());
@@ -230,7 +234,7 @@ impl Virtiofsd {
             // Nobody may want to know.
             let _ = sender.send(last);
         })?;
-        Ok(Self { group, outside, ended })
+        Ok(Self { group, outside, ended, _inside: inside })
     }
 
     /// Ends it and returns its last words; once.

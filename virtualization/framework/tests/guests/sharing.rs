@@ -74,8 +74,19 @@ fn several_directories_are_shared_under_one_tag_and_others_later() {
     guest.run("mkdir /m/other || rmdir '/m/read only'; echo kept $?", "kept 1");
     assert_eq!(std::fs::read_dir(&only).unwrap().count(), 1);
 
-    // A driver that begins anew finds what is shared by then; another one finds nothing.
+    // What is mounted finds others at once, but for what the guest knows for a second.
     let sharing = guest.machine().directory_sharing_devices().remove(0);
+    let directories = [("new", SharedDirectory::new(&both)), ("read only", SharedDirectory::read_only(&only))];
+    sharing.set_share(Some(DirectoryShare::Multiple(directories.map(|(name, directory)| (name.to_owned(), directory)).into()))).unwrap();
+    guest.run("ls /m | tr '\\n' ,; echo ''", "new,read only,");
+    guest.run("cat /m/new/file '/m/read only/file'; echo ''", "bothonly");
+    guest.run("echo newer >/m/new/newer; echo written $?", "written 0");
+    assert_eq!(std::fs::read_to_string(both.join("newer")).unwrap(), "newer\n");
+    guest.run("while cat /m/work/file; do sleep 1; done 2>/dev/null; echo gone $?", "gone 0");
+    sharing.set_share(None).unwrap();
+    guest.run("while cat /m/new/file; do sleep 1; done 2>/dev/null; ls -A /m | wc -l | sed 's/^/left /'", "left 0");
+
+    // A driver that begins anew finds what is shared by then, also where that is of another kind.
     let anew = "umount /m; cd /sys/bus/virtio/drivers/virtiofs; for i in virtio*; do echo $i >unbind; echo $i >bind; done; cd /; \
                 mount -t virtiofs all /m; echo mounted $?";
     sharing.set_share(Some(SharedDirectory::read_only(&only).into())).unwrap();
