@@ -1,8 +1,8 @@
 //! The ACPI tables (ACPI 6.5) of a computer with the hardware-reduced profile: no legacy timers, no fixed events.
 
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name, Notify, ONE, Package, Path,
-    ResourceTemplate, ZERO,
+    AddressSpace, AddressSpaceCacheable, Arg, Device, EISAName, Equal, IO, If, Interrupt, Memory32Fixed, Method, Name, Notify, ONE,
+    Package, Path, ResourceTemplate, ZERO,
 };
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace as Space, GAS};
@@ -113,7 +113,8 @@ fn described(hardware: Hardware) -> Sdt {
     add(&bus());
     add(&configuration_registers());
     add(&button());
-    add(&button_event());
+    add(&generation());
+    add(&events());
     add(&panic());
     if hardware.uart {
         add(&uart());
@@ -179,16 +180,39 @@ fn button() -> Finished {
     device("_SB_.PWRB", vec![&Name::new(Path::new("_HID"), &EISAName::new("PNP0C0C")), &Name::new(Path::new("_UID"), &ZERO)])
 }
 
-/// The generic event device (ACPI 6.5, 5.6.9), whose interrupt is that of the power button.
-fn button_event() -> Finished {
+/// Where the generation ID is.
+fn generation() -> Finished {
+    // The layout has it below 4 GiB.
+    let (low, high) = (layout::GENERATION as u32, 0_u32);
+    device(
+        "_SB_.VGEN",
+        vec![
+            &Name::new(Path::new("_HID"), &"VMGENCTR"),
+            &Name::new(Path::new("_CID"), &"VM_Gen_Counter"),
+            &Name::new(Path::new("_DDN"), &"VM_Gen_Counter"),
+            &Name::new(Path::new("ADDR"), &Package::new(vec![&low, &high])),
+        ],
+    )
+}
+
+/// The generic event device (ACPI 6.5, 5.6.9), with the interrupts of the power button and of the generation ID.
+fn events() -> Finished {
+    let interrupt = |input| Interrupt::new(true, true, false, false, input);
+    // 0x80: the button was pressed (ACPI 6.5, table 5.173); the generation ID is another.
+    let (button, generation) = (Path::new("\\_SB_.PWRB"), Path::new("\\_SB_.VGEN"));
+    let (pressed, changed) = (Notify::new(&button, &0x80_u8), Notify::new(&generation, &0x80_u8));
+    let is_button = Equal::new(&Arg(0), &layout::BUTTON_INPUT);
+    let is_generation = Equal::new(&Arg(0), &layout::GENERATION_INPUT);
     device(
         "_SB_.GED_",
         vec![
             &Name::new(Path::new("_HID"), &"ACPI0013"),
             &Name::new(Path::new("_UID"), &ZERO),
-            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&Interrupt::new(true, true, false, false, layout::BUTTON_INPUT)])),
-            // 0x80: the button was pressed (ACPI 6.5, table 5.173).
-            &Method::new(Path::new("_EVT"), 1, true, vec![&Notify::new(&Path::new("\\_SB_.PWRB"), &0x80_u8)]),
+            &Name::new(
+                Path::new("_CRS"),
+                &ResourceTemplate::new(vec![&interrupt(layout::BUTTON_INPUT), &interrupt(layout::GENERATION_INPUT)]),
+            ),
+            &Method::new(Path::new("_EVT"), 1, true, vec![&If::new(&is_button, vec![&pressed]), &If::new(&is_generation, vec![&changed])]),
         ],
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0x0_0000_0500  segments, boot parameters (0x7000), page tables (0x9000), command line (0x2_0000)
-//! 0x0_000e_0000  ACPI tables; code at the reset vector (0xf_fff0)
+//! 0x0_000e_0000  ACPI tables; SMBIOS tables (0xf_0000), generation ID (0xf_1000); code at the reset vector (0xf_fff0)
 //! 0x0_0010_0000  memory, up to 3 GiB
 //! 0x0_c000_0000  window for PCI devices
 //! 0x0_e000_0000  PCI configuration space (ECAM) of bus 0
@@ -22,8 +22,12 @@ pub const COMMAND_LINE: u64 = 0x2_0000;
 pub const LOW_MEMORY_END: u64 = 0x9_fc00;
 /// The ACPI tables, the root pointer first.
 pub const ACPI: u64 = 0xe_0000;
-/// Bytes for the ACPI tables; the code at the reset vector is after them.
+/// Bytes for the ACPI tables.
 pub const ACPI_SIZE: u64 = 0x1_0000;
+/// The SMBIOS tables, their entry point first: where guests without EFI look for it.
+pub const SMBIOS: u64 = 0xf_0000;
+/// 16 bytes that are others after a restore: see [`crate::generation`].
+pub const GENERATION: u64 = 0xf_1000;
 /// Where the memory ends that the guest leaves to the tables and to that code.
 pub const FIRMWARE_END: u64 = 0x10_0000;
 /// Where memory for kernels begins.
@@ -52,6 +56,8 @@ pub const UART: u16 = 0x3f8;
 pub const UART_INPUT: u32 = 4;
 /// The power button's input of the I/O APIC.
 pub const BUTTON_INPUT: u32 = 5;
+/// The input of the I/O APIC that says that the generation ID is another.
+pub const GENERATION_INPUT: u32 = 6;
 /// The port to switch off by (sleep control), and the one after it (sleep status).
 pub const SLEEP_PORT: u16 = 0x600;
 /// The port to reset by.

@@ -60,11 +60,13 @@ pub enum Thread {
     Relay,
     /// Does that, too, and waits for the end of the program and of those that it has started.
     Reaper,
+    /// Speaks with a debugger.
+    Debugger,
 }
 
 impl Thread {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Control,
         Self::Vcpu,
         Self::Events,
@@ -75,6 +77,7 @@ impl Thread {
         Self::Network,
         Self::Relay,
         Self::Reaper,
+        Self::Debugger,
     ];
 }
 

@@ -26,6 +26,10 @@ pub enum When {
     Masked(u8, u32, &'static [u32]),
     /// The number of this process.
     OwnProcess(u8),
+    /// No pointer.
+    Null(u8),
+    /// The first argument is one of these families, and the second says that it is a stream.
+    StreamOf(&'static [u32]),
 }
 
 const fn call(number: c_long) -> Call {
@@ -138,8 +142,8 @@ const DESCRIPTORS: &[Call] = &[
     call(SYS_pwritev2),
     call(SYS_read),
     call(SYS_readv),
-    call(SYS_sendmsg),
-    call(SYS_sendto),
+    // To where the socket is connected: datagrams could have any address.
+    when(SYS_sendto, When::Null(4)),
     when(SYS_statx, When::With(2, AT_EMPTY_PATH as u32)),
     call(SYS_write),
     call(SYS_writev),
@@ -153,6 +157,7 @@ const SOCKETS: &[Call] = &[
     when(SYS_ioctl, When::Is(1, &[FIONBIO as u32, FIONREAD as u32])),
     call(SYS_recvfrom),
     call(SYS_recvmsg),
+    call(SYS_sendmsg),
     call(SYS_setsockopt),
     call(SYS_shutdown),
     when(SYS_socketpair, When::Is(0, &[AF_UNIX as u32])),
@@ -195,15 +200,20 @@ const BUILD: &[Call] = &[
     call(SYS_io_uring_register),
     call(SYS_io_uring_setup),
     call(SYS_memfd_create),
-    call(SYS_pidfd_send_signal),
     call(SYS_pipe2),
 ];
 
-/// Ending a program that was started for the machine.
-const ENDS_PROGRAMS: &[Call] = &[when(SYS_kill, When::Is(1, &[SIGKILL as u32])), call(SYS_wait4), call(SYS_waitid)];
+/// Ending a program that was started for the machine: by a descriptor, of which a thread has none but for those.
+const ENDS_PROGRAMS: &[Call] = &[when(SYS_pidfd_send_signal, When::Is(1, &[SIGKILL as u32])), call(SYS_wait4), call(SYS_waitid)];
+
+/// Waiting for such a program.
+const WAITS: &[Call] = &[call(SYS_wait4), call(SYS_waitid)];
 
 /// Connecting to a server again, by a Unix socket or TCP: where to, Landlock says.
-const CONNECTS: &[Call] = &[when(SYS_socket, When::Is(0, &[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32])), call(SYS_connect)];
+const CONNECTS: &[Call] = &[when(SYS_socket, When::StreamOf(&[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32])), call(SYS_connect)];
+
+/// Having a socket that listens.
+const ACCEPTS: &[Call] = &[call(SYS_accept4)];
 
 /// What every thread may do.
 const EVERY: &[&[Call]] = &[MEMORY, THREAD, PROCESS, DESCRIPTORS];
@@ -217,7 +227,8 @@ pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
         Thread::Events | Thread::Network => &[SOCKETS, TAP],
         Thread::Disk => &[RING, STARTS_THREADS],
         Thread::Nbd => &[SOCKETS, CONNECTS, STARTS_THREADS],
-        Thread::Reaper => &[ENDS_PROGRAMS],
+        Thread::Reaper => &[WAITS],
+        Thread::Debugger => &[SOCKETS, ACCEPTS],
         Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],
     };
     EVERY.iter().chain(more).copied().flatten()
@@ -238,7 +249,8 @@ mod tests {
     #[test]
     fn a_thread_that_starts_others_may_do_what_they_may() {
         let numbers = |kind| of(kind).map(|call| call.number).collect::<BTreeSet<_>>();
-        for kind in Thread::ALL {
+        // A debugger's thread comes from the program.
+        for kind in Thread::ALL.into_iter().filter(|kind| *kind != Thread::Debugger) {
             assert!(numbers(kind).is_subset(&numbers(Thread::Control)), "{kind:?}");
         }
         assert!(numbers(Thread::DiskTransfers).is_subset(&numbers(Thread::Disk)));

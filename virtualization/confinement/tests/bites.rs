@@ -41,7 +41,10 @@ const NEVER: &[Call] = &[
     ("bind", SYS_bind, [-1, 0, 0, 0, 0, 0]),
     ("socket", SYS_socket, [AF_NETLINK as c_long, SOCK_RAW as c_long, 0, 0, 0, 0]),
     ("tgkill", SYS_tgkill, [1, 1, 0, 0, 0, 0]),
-    ("kill", SYS_kill, [0; 6]),
+    ("kill", SYS_kill, [c_int::MAX as c_long, SIGKILL as c_long, 0, 0, 0, 0]),
+    ("pidfd_open", SYS_pidfd_open, [1, 0, 0, 0, 0, 0]),
+    ("socket", SYS_socket, [AF_INET as c_long, (SOCK_DGRAM | SOCK_CLOEXEC) as c_long, 0, 0, 0, 0]),
+    ("sendto", SYS_sendto, [-1, 0, 0, 0, 1, 16]),
     ("setuid", SYS_setuid, [0; 6]),
     ("mount", SYS_mount, [0; 6]),
     ("bpf", SYS_bpf, [0; 6]),
@@ -65,7 +68,8 @@ const PROCESS: Call = ("clone", SYS_clone, [SIGCHLD as c_long, 0, 0, 0, 0, 0]);
 const SOCKET: Call = ("socket", SYS_socket, [AF_INET as c_long, SOCK_STREAM as c_long, 0, 0, 0, 0]);
 const CONNECT: Call = ("connect", SYS_connect, [-1, 0, 0, 0, 0, 0]);
 const RECEIVE: Call = ("recvmsg", SYS_recvmsg, [-1, 0, 0, 0, 0, 0]);
-const KILL: Call = ("kill", SYS_kill, [c_int::MAX as c_long, SIGKILL as c_long, 0, 0, 0, 0]);
+const KILL: Call = ("pidfd_send_signal", SYS_pidfd_send_signal, [-1, SIGKILL as c_long, 0, 0, 0, 0]);
+const ACCEPT: Call = ("accept4", SYS_accept4, [-1, 0, 0, 0, 0, 0]);
 const ENTER: Call = ("io_uring_enter", SYS_io_uring_enter, [-1, 0, 0, 0, 0, 0]);
 
 /// What this kind of thread in particular has no use for.
@@ -76,11 +80,13 @@ fn forbidden(kind: Thread) -> Vec<Call> {
         Thread::Events | Thread::Network => &[RUN, CLONE, SOCKET, CONNECT, ENTER],
         Thread::Disk => &[RUN, PROCESS, SOCKET, CONNECT, RECEIVE],
         Thread::Nbd => &[RUN, PROCESS, ENTER],
+        Thread::Debugger => &[RUN, CLONE, SOCKET, CONNECT, ENTER],
         Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, SOCKET, CONNECT, RECEIVE, ENTER],
     };
     let more = if kind == Thread::Control { &[][..] } else { NOT_WITHOUT_CONTROL };
-    let kill = if matches!(kind, Thread::Control | Thread::Reaper) { &[][..] } else { &[KILL] };
-    NEVER.iter().chain(more).chain(kill).chain(own).copied().collect()
+    let kill = if kind == Thread::Control { &[][..] } else { &[KILL] };
+    let accept = if kind == Thread::Debugger { &[][..] } else { &[ACCEPT] };
+    NEVER.iter().chain(more).chain(kill).chain(accept).chain(own).copied().collect()
 }
 
 fn confinement() -> Confinement {

@@ -210,6 +210,7 @@ impl VirtualMachineConfiguration {
         for (index, device) in self.storage_devices.iter().enumerate() {
             device.validate(&mut problems.field("storage_devices").element(index));
         }
+        one_writer(problems, &self.storage_devices);
         for (index, device) in self.network_devices.iter().enumerate() {
             device.validate(&mut problems.field("network_devices").element(index));
         }
@@ -254,6 +255,22 @@ impl VirtualMachineConfiguration {
 
 fn at_most_one(problems: &mut Problems<'_>, field: &str, count: usize) {
     problems.field(field).require(count <= 1, || format!("There are {count}; a machine has at most one"));
+}
+
+/// What a disk writes to is no other disk's: each keeps to itself what it believes the file to be.
+fn one_writer(problems: &mut Problems<'_>, devices: &[StorageDevice]) {
+    let mut seen: BTreeMap<(u64, u64), (usize, Access)> = BTreeMap::new();
+    for (index, device) in devices.iter().enumerate() {
+        let Some((file, access)) = device.file() else { continue };
+        match seen.get(&file) {
+            Some((first, other)) if [access, *other].contains(&Access::ReadWrite) => {
+                let message = format!("Its file is that of storage_devices[{first}] too, and a file that is written to is one disk's");
+                problems.field("storage_devices").element(index).field("attachment").add(message);
+            }
+            Some(_) => {}
+            None => drop(seen.insert(file, (index, access))),
+        }
+    }
 }
 
 /// No two elements of a list may have the same value in a field.

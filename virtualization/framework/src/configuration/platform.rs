@@ -53,7 +53,7 @@ impl GenericPlatform {
 }
 
 /// What tells one machine from another, for guests and for saved states: opaque bytes, to be kept with the machine. On KVM they are a UUID
-/// (RFC 9562), shown to the guest where firmware tables have a place for it; Apple's are others. Apple: `VZGenericMachineIdentifier`.
+/// (RFC 9562), which the guest finds as its system's UUID in SMBIOS tables; Apple's are others. Apple: `VZGenericMachineIdentifier`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MachineIdentifier(Vec<u8>);
 

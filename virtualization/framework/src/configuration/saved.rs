@@ -15,6 +15,10 @@ impl VirtualMachineConfiguration {
     /// Every such device with its place.
     pub fn validate_save_restore_support(&self) -> Result<(), ConfigurationError> {
         Problems::collect(|problems| {
+            let Platform::Generic(platform) = &self.platform;
+            problems.field("platform").field("nested_virtualization_enabled").require(!platform.nested_virtualization_enabled, || {
+                "A guest that can run virtual machines itself cannot be saved: switch this off".to_owned()
+            });
             for index in 0..self.directory_sharing_devices.len() {
                 problems.field("directory_sharing_devices").element(index).add(
                     "A shared directory is served by another process, whose state cannot be saved: save the machine without the device",

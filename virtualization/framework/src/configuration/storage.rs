@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +41,17 @@ impl StorageDevice {
         match self {
             Self::VirtioBlock(device) => device.validate(problems),
         }
+    }
+
+    /// Which file is behind it, as device and inode, and whether the guest may write.
+    pub(super) fn file(&self) -> Option<((u64, u64), Access)> {
+        let (file, access) = match self.attachment() {
+            StorageAttachment::DiskImage(image) => (&image.file, image.access),
+            StorageAttachment::BlockDevice(device) => (&device.file, device.access),
+            StorageAttachment::Nbd(_) => return None,
+        };
+        let metadata = file.metadata().ok()?;
+        Some(((metadata.dev(), metadata.ino()), access))
     }
 }
 

@@ -103,6 +103,19 @@ fn a_disk_that_shrank_since_it_was_opened_is_found() {
 }
 
 #[test]
+fn a_file_that_is_written_to_is_one_disks() {
+    let (kernel, image) = (file(1), file(1024));
+    let mut configuration = valid(&kernel);
+    let disk = |access| VirtioBlockDevice::new(DiskImage::open(image.path(), access).unwrap()).into();
+    configuration.storage_devices = vec![disk(Access::ReadOnly), disk(Access::ReadOnly)];
+    assert_eq!(places(&configuration), [""; 0]);
+    for (first, second) in [(Access::ReadOnly, Access::ReadWrite), (Access::ReadWrite, Access::ReadOnly)] {
+        configuration.storage_devices = vec![disk(first), disk(second)];
+        assert_eq!(places(&configuration), ["storage_devices[1].attachment"]);
+    }
+}
+
+#[test]
 fn a_network_socket_must_be_a_connected_one_for_datagrams() {
     let kernel = file(1);
     let (here, _there) = UnixDatagram::pair().unwrap();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use boot::{Begin, Linux, acpi, layout};
+use boot::{Begin, Linux, acpi, generation, layout, smbios};
 use confinement::Thread;
 use devices::EventLoop;
 use devices::serial::{Output, Uart, UartState};
@@ -101,6 +101,9 @@ impl Board {
         let state = match origin {
             Origin::Boot => {
                 acpi::write(acpi::Hardware { processors: count, uart: uart.is_some() }, &memory).map_err(boot_error)?;
+                // What is no UUID is no identifier of this engine's.
+                let identifier = platform.machine_identifier.data_representation().try_into().unwrap_or_default();
+                smbios::write(identifier, &memory).map_err(boot_error)?;
                 let Begin { instruction, parameters, page_table, segments } = match &configuration.boot_loader {
                     Some(BootLoader::Linux(loader)) => load_linux(loader, &memory, outside)?,
                     None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
@@ -143,6 +146,13 @@ impl Board {
             peripherals.restore(&state.functions).map_err(|error| saved.refuse(error))?;
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| host("The host gives no random numbers")(error.into()))?;
+        generation::write(random, &memory).map_err(boot_error)?;
+        if state.is_some() {
+            // It runs on in another place or time than it knows.
+            vm.line(layout::GENERATION_INPUT).map_err(below)?.trigger();
+        }
         let vcpus = Vcpus::new(vcpus, &bus, confinement).map_err(host("Could not start the machine's vCPUs"))?;
         resources.debugged.set(Some(Debuggee { vcpus: vcpus.debug_port(), memory: memory.clone() }));
         Ok(Self { debugged: resources.debugged.clone(), number, vcpus, button, bus, peripherals, events, memory, vm })

@@ -124,7 +124,8 @@ impl Control {
         let confinement = confinement.map_err(failed("Could not set up the confinement of the machine's threads"))?;
         let status = confinement.status();
         let (resources, memory_size) = (Resources::new(&configuration, &confinement)?, configuration.memory_size);
-        let debugger = configuration.debug_stub.as_ref().map(|stub| Debugger::new(stub, resources.debugged.clone())).transpose()?;
+        let debugged = || resources.debugged.clone();
+        let debugger = configuration.debug_stub.as_ref().map(|stub| Debugger::new(stub, debugged(), &confinement)).transpose()?;
         let ports = surroundings::ports(&configuration);
         let surroundings = Surroundings { hypervisor, outside: Outside::new()?, confinement: confinement.clone() };
         let (messages, inbox) = channel();

@@ -44,7 +44,9 @@ fn keep(kernel: &[u8], folder: &Path, place: &Path) -> io::Result<File> {
     fs::create_dir_all(folder)?;
     // Whoever else unpacks the same kernel just now writes another file, and one of the two stays.
     let unfinished = folder.join(format!(".{}.{:?}", std::process::id(), std::thread::current().id()));
-    let written = File::create(&unfinished).and_then(|mut file| file.write_all(kernel)).and_then(|()| fs::rename(&unfinished, place));
+    let written = File::create(&unfinished)
+        .and_then(|mut file| file.write_all(kernel).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&unfinished, place));
     if let Err(error) = written {
         let _ = fs::remove_file(&unfinished);
         return Err(error);

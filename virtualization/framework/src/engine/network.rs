@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use confinement::{Confinement, Thread};
 use devices::virtio::network::{FrameStream, Frames, Link, Tap};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::configuration::{MTU_OF_PASST, NetworkAttachment, TapNetworkAttachment, TapSource, VirtioNetworkDevice};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,13 +18,17 @@ use crate::error::{Error, ErrorKind, Result};
 const SOCKET_BUFFER: usize = 16 << 20;
 
 /// The other end of a wire, where it is a program of ours; it ends with this.
-pub struct Passt(Child);
+pub struct Passt {
+    child: Child,
+    /// What it can be killed by, and nothing else.
+    handle: OwnedFd,
+}
 
 impl Drop for Passt {
     fn drop(&mut self) {
         // It ends by itself when its socket does; this is for one that hangs.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        let _ = self.child.wait();
     }
 }
 
@@ -180,5 +185,14 @@ fn start_passt(socket: OwnedFd, confinement: &Confinement) -> Result<Passt> {
             tracing::warn!(%error, "what passt says is not passed on");
         }
     }
-    Ok(Passt(child))
+    let handle = handle(&child).map_err(|error| {
+        let _ = child.kill().and_then(|()| child.wait());
+        Error::because(ErrorKind::Network, "Could not keep hold of the program passt", error)
+    })?;
+    Ok(Passt { child, handle })
+}
+
+fn handle(child: &Child) -> io::Result<OwnedFd> {
+    let process = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(process, PidfdFlags::empty())?)
 }

@@ -205,19 +205,20 @@ impl Group {
         }
     }
 
-    /// Waits until the first process has ended.
-    fn reap(&self, mut child: Child) {
+    /// Waits until the first process has ended, and ends the others. Killing is left to the thread outside.
+    fn reap(self: &Arc<Self>, mut child: Child, outside: &Outside) {
         if let Some(first) = Pid::from_raw(child.id().cast_signed()) {
             // Its number stays taken until it is waited for in earnest, below.
             while rustix::process::waitid(WaitId::Pid(first), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
                 .is_err_and(|error| error == rustix::io::Errno::INTR)
             {}
         }
-        let mut group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(group) = group.take() {
-            // The first may have gone without the others.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        // The first may have gone without the others.
+        let group = Arc::clone(self);
+        if let Err(error) = outside.run(move || group.kill()) {
+            tracing::error!(%error, "what virtiofsd has started cannot be killed");
         }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = child.wait();
     }
 }
@@ -227,10 +228,10 @@ impl Virtiofsd {
     fn attend(mut child: Child, inside: Option<Arc<Inside>>, confinement: &Confinement, outside: Outside) -> io::Result<Self> {
         let group = Arc::new(Group(Mutex::new(Pid::from_raw(child.id().cast_signed()))));
         let (sender, ended) = channel();
-        let (processes, said) = (Arc::clone(&group), child.stderr.take());
+        let (processes, said, killer) = (Arc::clone(&group), child.stderr.take(), outside.clone());
         confinement.spawn(Thread::Reaper, "vm-virtiofsd".to_owned(), move || {
             let last = said.and_then(relay);
-            processes.reap(child);
+            processes.reap(child, &killer);
             // Nobody may want to know.
             let _ = sender.send(last);
         })?;

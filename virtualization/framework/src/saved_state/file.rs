@@ -69,7 +69,7 @@ pub enum Unreadable {
     #[error("It has version {0} of the format, and this program reads version {VERSION}: restore it with the program that saved it")]
     Version(u32),
     /// A part of a saved state.
-    #[error("It is not all there: it has {is} of {was} bytes")]
+    #[error("It is not as it was saved, or not all there: it has {is} bytes, and had {was}")]
     Truncated {
         /// Bytes that it has.
         is: u64,

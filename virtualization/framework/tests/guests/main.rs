@@ -11,7 +11,7 @@ mod saved;
 mod sharing;
 
 use guest::Guest;
-use virtualization::{Event, State};
+use virtualization::{Event, Platform, State};
 
 #[test]
 fn a_guest_sees_its_processors_and_memory_and_takes_what_is_typed() {
@@ -21,6 +21,8 @@ fn a_guest_sees_its_processors_and_memory_and_takes_what_is_typed() {
     guest.start("");
     guest.run("echo processors $(nproc)", "processors 4");
     guest.run(r#"free -m | awk '/Mem:/ {print "memory", ($2 > 400 && $2 < 512)}'"#, "memory 1");
+    let Platform::Generic(platform) = guest.configuration.platform.clone() else { panic!("it is no generic platform") };
+    guest.run("echo uuid $(cat /sys/class/dmi/id/product_uuid)", &format!("uuid {}", platform.machine_identifier));
     guest.machine().pause().wait().unwrap();
     assert_eq!(guest.machine().state(), State::Paused);
     guest.machine().resume().wait().unwrap();

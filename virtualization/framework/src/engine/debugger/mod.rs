@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use confinement::{Confinement, Thread};
 use gdbstub::conn::ConnectionExt;
 use hv::{Event, GuestMemory};
 use rustix::event::{PollFd, PollFlags};
@@ -113,7 +114,7 @@ impl AsFd for Listener {
 
 impl Debugger {
     /// A stub that listens.
-    pub fn new(stub: &GdbDebugStub, debugged: Debugged) -> Result<Self> {
+    pub fn new(stub: &GdbDebugStub, debugged: Debugged, confinement: &Confinement) -> Result<Self> {
         let failed = |error: io::Error| {
             let place = match &stub.place {
                 DebugStubPlace::Unix(path) => path.display().to_string(),
@@ -124,7 +125,8 @@ impl Debugger {
         let listener = Listener::new(stub).map_err(failed)?;
         let ended = Event::new().map_err(failed)?;
         let (shared, end) = (debugged.clone(), ended.clone());
-        let listening = std::thread::Builder::new().name("vm-debugger".to_owned()).spawn(move || listen(&listener, &shared, &end));
+        let listen = move || listen(&listener, &shared, &end);
+        let listening = confinement.spawn_without_files(Thread::Debugger, "vm-debugger".to_owned(), Vec::new(), listen);
         let socket = match &stub.place {
             DebugStubPlace::Unix(path) => Some(path.clone()),
             DebugStubPlace::Tcp(_) => None,
