@@ -212,6 +212,11 @@ const WAITS: &[Call] = &[call(SYS_wait4), call(SYS_waitid)];
 /// Connecting to a server again, by a Unix socket or TCP: where to, Landlock says.
 const CONNECTS: &[Call] = &[when(SYS_socket, When::StreamOf(&[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32])), call(SYS_connect)];
 
+/// Looking at a vCPU that stands still: `KVM_GET_REGS`, `KVM_SET_REGS`, `KVM_GET_SREGS`, `KVM_TRANSLATE`, `KVM_GET_FPU`, `KVM_SET_FPU`,
+/// `KVM_SET_GUEST_DEBUG`.
+const DEBUGS: &[Call] =
+    &[when(SYS_ioctl, When::Masked(1, WHICH, &[KVM | 0x81, KVM | 0x82, KVM | 0x83, KVM | 0x85, KVM | 0x8c, KVM | 0x8d, KVM | 0x9b]))];
+
 /// Having a socket that listens.
 const ACCEPTS: &[Call] = &[call(SYS_accept4)];
 
@@ -228,7 +233,7 @@ pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
         Thread::Disk => &[RING, STARTS_THREADS],
         Thread::Nbd => &[SOCKETS, CONNECTS, STARTS_THREADS],
         Thread::Reaper => &[WAITS],
-        Thread::Debugger => &[SOCKETS, ACCEPTS],
+        Thread::Debugger => &[SOCKETS, ACCEPTS, DEBUGS],
         Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],
     };
     EVERY.iter().chain(more).copied().flatten()
