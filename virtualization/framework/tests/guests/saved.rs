@@ -255,10 +255,10 @@ fn connections_end_and_new_ones_are_made_when_a_guest_is_restored() {
 
     guest.restore(&state);
     drop(connection);
-    // Restored once more it would not draw the same random numbers.
-    guest.run("until dmesg | grep -q 'virtual machine fork'; do sleep 0.1; done; echo reseeded $?", "reseeded 0");
     // The program in the guest waited for data, and is told that there is nobody left to send any.
     guest.wait_for("ended 1");
+    // Restored once more it would not draw the same random numbers.
+    guest.run("until dmesg | grep -q 'virtual machine fork'; do sleep 0.1; done; echo reseeded $?", "reseeded 0");
     assert_eq!(guest.machine().memory_balloon_devices()[0].target_virtual_machine_memory_size(), 200 * MIB);
     guest.run("until [ $(cat /sys/class/net/eth0/carrier_down_count) -gt 0 ]; do sleep 0.1; done; echo link lost", "link lost");
     guest.run("until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do sleep 0.1; done; echo link $?", "link 0");
