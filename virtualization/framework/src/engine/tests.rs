@@ -10,6 +10,7 @@ use hv::fake::{FakeHypervisor, Step};
 use crate::*;
 
 mod confinement;
+mod nbd;
 
 /// The smallest file that is an ELF kernel: one segment at 1 MiB, a `hlt`.
 pub fn kernel() -> tempfile::NamedTempFile {

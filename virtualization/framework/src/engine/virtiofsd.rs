@@ -50,7 +50,7 @@ pub fn device(sharing: &Arc<Sharing>, gone: &Gone, events: &Arc<EventLoop>, surr
     sharing.change_on(&surroundings.outside);
     let program = Arc::new(surroundings.outside.run(program)??);
     let failed = |error: io::Error| {
-        let message = format!("Could not share the directory {} by {}", sharing.tag(), program.path.display());
+        let message = format!("Could not share what has the tag {}, by {}", sharing.tag(), program.path.display());
         Error::because(ErrorKind::Host, message, error)
     };
     let attempt = |sandbox| {
