@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{guests, nested, process, setup, skipped};
@@ -14,6 +14,9 @@ pub struct Options {
     /// Which tests
     #[arg(long, value_enum, default_value_t = Tier::All)]
     tier: Tier,
+    /// Only those of the framework's guest tests whose names contain one of these, with what their guests say
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
@@ -44,8 +47,9 @@ pub fn run(options: &Options) -> Result<()> {
     };
 
     if options.tier == Tier::Kvm {
-        return nested::test();
+        return nested::test(&options.names);
     }
+    ensure!(options.names.is_empty(), "Only --tier kvm knows tests by name; for others there is cargo nextest run NAME");
     if options.tier == Tier::All && has_acceptance {
         guests::assemble(&[]).context("The tests with real guests need them; --tier quick does without")?;
     }
@@ -67,7 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let tests = process::run(nextest.env("VIVARIUM_GUESTS", guests::folder()?));
     let told = skipped::tell(&report);
-    let on_kvm = if options.tier == Tier::All { nested::test() } else { Ok(()) };
+    let on_kvm = if options.tier == Tier::All { nested::test(&[]) } else { Ok(()) };
     tests.and(examples).and(told).and(on_kvm)
 }
 

@@ -6,9 +6,11 @@
 mod debugger;
 mod guest;
 mod nbd;
+mod page;
 mod peripherals;
 mod saved;
 mod sharing;
+mod vmrun;
 
 use guest::Guest;
 use virtualization::{Event, Platform, State};

@@ -2,11 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use virtualization::{
     Access, DiskImage, ErrorKind, MIB, MemoryBalloonDevice, NatNetworkAttachment, SocketDevice, State, VirtioBlockDevice,
@@ -14,11 +12,11 @@ use virtualization::{
 };
 
 use crate::guest::{Guest, skip};
+use crate::page;
+use crate::vmrun::{self, PATIENCE, Vmrun};
 
 /// How often a guest is saved and restored.
 const ROUNDS: usize = 50;
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(180);
 /// Seconds that a guest's clock may be off, most of which is what a line takes from the guest to here.
 const CLOCK: u64 = 5;
 
@@ -29,64 +27,6 @@ const WORK: &str = r#"dd if=/dev/urandom of=/blob bs=64k count=16 2>/dev/null; m
  && head -c 1048576 /dev/vda | cmp -s - /blob; do :; done; echo work bro''ken; } &
 n=0; s=1; while :; do n=$((n + 1)); s=$(((s * 31 + n) % 1000003)); echo "step $n $s"; [ $((n % 8)) = 0 ] && echo "clock $(date +%s)"; done
 "#;
-
-/// A machine in a process of its own.
-struct Vmrun {
-    child: Child,
-    keyboard: std::process::ChildStdin,
-    bytes: Receiver<Vec<u8>>,
-    started: Instant,
-    /// When it said something first.
-    answered: Option<Instant>,
-}
-
-impl Vmrun {
-    fn start(program: &Path, arguments: &[&str]) -> Self {
-        let started = Instant::now();
-        let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let (sender, bytes) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = screen.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, keyboard, bytes, started, answered: None }
-    }
-
-    /// Adds to what was said what is said next; false where that was all.
-    fn read(&mut self, said: &mut Said) -> bool {
-        match self.bytes.recv_timeout(PATIENCE) {
-            Ok(bytes) => {
-                self.answered.get_or_insert_with(Instant::now);
-                said.add(&bytes);
-                true
-            }
-            Err(RecvTimeoutError::Disconnected) => false,
-            Err(RecvTimeoutError::Timeout) => panic!("the guest said nothing for a long time, and before that {:?}", said.unfinished),
-        }
-    }
-
-    /// Saves the guest and takes everything that it has said.
-    fn save(mut self, said: &mut Said) -> Duration {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        while self.read(said) {}
-        assert!(self.child.wait().unwrap().success());
-        self.answered.unwrap() - self.started
-    }
-}
-
-impl Drop for Vmrun {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Everything that a guest has said, in whatever process.
 #[derive(Clone, Default)]
@@ -101,6 +41,18 @@ struct Said {
 }
 
 impl Said {
+    /// Adds what a process says next; false where that was all.
+    fn hear(&mut self, running: &mut Vmrun) -> bool {
+        running.read().map(|bytes| self.add(&bytes)).is_some()
+    }
+
+    /// Has the guest saved, and adds everything that it still says. Returns how long after the process's start it said something first.
+    fn hear_all(&mut self, mut running: Vmrun) -> Duration {
+        running.save();
+        while self.hear(&mut running) {}
+        running.end()
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         self.unfinished += &String::from_utf8_lossy(bytes);
         while let Some((line, rest)) = self.unfinished.split_once('\n') {
@@ -133,17 +85,9 @@ impl Said {
     }
 }
 
-fn vmrun() -> Option<PathBuf> {
-    let program = std::env::var_os("VIVARIUM_VMRUN").map(PathBuf::from);
-    if program.is_none() {
-        skip("skipped", "cargo xtask test builds vmrun for this and says in VIVARIUM_VMRUN where it is");
-    }
-    program
-}
-
 #[test]
 fn a_guest_that_works_is_saved_and_restored_in_new_processes() {
-    let (Some(guest), Some(program)) = (Guest::prepare(), vmrun()) else { return };
+    let (Some(guest), Some(program)) = (Guest::prepare(), vmrun::program()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (disk, state, first) = (folder.path().join("disk.qcow2"), folder.path().join("state"), folder.path().join("first"));
     let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("4M").status().unwrap();
@@ -158,14 +102,14 @@ fn a_guest_that_works_is_saved_and_restored_in_new_processes() {
     let mut said = Said { sum: 1, ..Said::default() };
     let mut running = Vmrun::start(&program, &[machine("192"), vec!["--command-line", "console=ttyS0 quiet loglevel=1"]].concat());
     while !said.is_ready {
-        assert!(running.read(&mut said), "it ended");
+        assert!(said.hear(&mut running), "it ended");
     }
     let cold = running.started.elapsed();
-    running.keyboard.write_all(WORK.as_bytes()).unwrap();
+    running.enter(WORK);
     while said.clocks == 0 {
-        assert!(running.read(&mut said), "it ended");
+        assert!(said.hear(&mut running), "it ended");
     }
-    running.save(&mut said);
+    said.hear_all(running);
     fs::hard_link(&state, &first).unwrap();
     let after_first = said.clone();
 
@@ -174,9 +118,9 @@ fn a_guest_that_works_is_saved_and_restored_in_new_processes() {
         let mut running = Vmrun::start(&program, &same);
         let enough = said.steps + 4;
         while said.steps < enough {
-            assert!(running.read(&mut said), "it ended");
+            assert!(said.hear(&mut running), "it ended");
         }
-        times.push(running.save(&mut said));
+        times.push(said.hear_all(running));
     }
     times.sort();
     let [shortest, middle, longest] = [0, ROUNDS / 2, ROUNDS - 1].map(|place| times[place].as_millis());
@@ -190,7 +134,7 @@ fn a_guest_that_works_is_saved_and_restored_in_new_processes() {
     // What it tells first is what it asked for when it was saved, and then what its clock's latest tick was, until there is another one.
     let enough = again.clocks + 2;
     while again.clocks < enough || again.clock > CLOCK {
-        assert!(running.read(&mut again), "it ended");
+        assert!(again.hear(&mut running), "it ended");
         assert!(running.started.elapsed() < PATIENCE, "the guest's clock is still off by {} s", again.clock);
     }
     drop(running);
@@ -201,20 +145,6 @@ fn a_guest_that_works_is_saved_and_restored_in_new_processes() {
     assert!(!refused.status.success() && text.contains("memory_size was 201326592 and is 268435456"), "{text}");
     let checked = Command::new("qemu-img").args(["check", "-q", &disk]).status().unwrap();
     assert!(checked.success());
-}
-
-/// Serves one page to one request after the other.
-fn serve(server: TcpListener) {
-    let answer = |mut connection: TcpStream| -> std::io::Result<()> {
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            connection.read_exact(&mut byte)?;
-            request.extend(byte);
-        }
-        write!(connection, "HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nserved")
-    };
-    std::thread::spawn(move || server.incoming().flatten().for_each(|connection| drop(answer(connection))));
 }
 
 #[test]
@@ -229,9 +159,7 @@ fn connections_end_and_new_ones_are_made_when_a_guest_is_restored() {
     let mut program = fs::read(probe).unwrap();
     program.resize(program.len().next_multiple_of(512), 0);
     fs::write(&image, &program).unwrap();
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let fetch = format!("wget -q -O - http://10.0.2.2:{}/; echo", server.local_addr().unwrap().port());
-    serve(server);
+    let fetch = format!("wget -q -O - http://10.0.2.2:{}/; echo", page::serve());
     guest.configuration.memory_size = 256 * MIB;
     guest.configuration.storage_devices = vec![VirtioBlockDevice::new(DiskImage::open(&image, Access::ReadOnly).unwrap()).into()];
     guest.configuration.network_devices = vec![VirtioNetworkDevice::new(NatNetworkAttachment::new()).into()];
