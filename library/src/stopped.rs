@@ -72,6 +72,7 @@ pub(crate) fn status(library: &Library, machine: &Machine) -> Result<Status> {
             .map(|(index, place)| Console { index, label: format!("Serial port {}", place + 1) })
             .collect(),
         pseudo_terminals: Vec::new(),
+        display_socket: None,
         displays: displays.into_iter().enumerate().map(|(index, device)| Display { index, device }).collect(),
         drives,
         warnings: Vec::new(),

@@ -3,6 +3,7 @@
 //! A backend's test implements [`Harness`] and calls [`run`]. The guest must, within the harness's patience, react to a power-off request
 //! and answer on its first console. Cases say what failed by returning an error, so that one run names every broken promise.
 
+use crate::display::{Head, Input, Surface};
 use crate::{EndReason, Ending, ErrorKind, Event, EventStream, Medium, StartOptions, State, StopMethod, VirtualMachine};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -44,6 +45,8 @@ const CASES: &[(&str, Case)] = &[
     ("reset keeps it running and is told", |m, h| Box::pin(reset(m, h))),
     ("the console carries both directions", |m, h| Box::pin(console(m, h))),
     ("a screenshot is a PNG file", |m, h| Box::pin(screenshot(m, h))),
+    ("viewers see the same picture, and their input is taken", |m, h| Box::pin(viewers(m, h))),
+    ("the end of the machine ends what viewers see", |m, h| Box::pin(viewers_end(m, h))),
     ("media go in and out", |m, h| Box::pin(media(m, h))),
     ("what does not exist is not found", |m, h| Box::pin(not_found(m, h))),
 ];
@@ -217,6 +220,59 @@ async fn screenshot(machine: Arc<dyn VirtualMachine>, _: &dyn Harness) -> Outcom
     done("start", machine.start(StartOptions::default()).await)?;
     let picture = done("screenshot", machine.screenshot(0).await)?;
     expect(picture.png.starts_with(b"\x89PNG\r\n\x1a\n"), "it is no PNG file")
+}
+
+async fn viewers(machine: Arc<dyn VirtualMachine>, harness: &dyn Harness) -> Outcome {
+    if !machine.capabilities().viewers {
+        return refused("a viewer", machine.viewer().await.map(drop), ErrorKind::Unsupported);
+    }
+    refused("a viewer before the start", machine.viewer().await.map(drop), ErrorKind::WrongState)?;
+    done("start", machine.start(StartOptions::default()).await)?;
+    let (one, other) = (done("a viewer", machine.viewer().await)?, done("a second viewer", machine.viewer().await)?);
+    let heads = done("the heads", one.heads().await)?;
+    expect(heads.len() == machine.displays().len(), format!("{heads:?}"))?;
+    refused("no such head", one.open(99).await.map(drop), ErrorKind::NotFound)?;
+    harness.guest_is_up(&*machine).await;
+    let mut first = done("open", one.open(0).await)?;
+    let mut second = done("open by the second viewer", other.open(0).await)?;
+    let (picture, same) = (picture(&mut first).await?, picture(&mut second).await?);
+    expect(picture.size() == same.size(), "the two viewers see pictures of two sizes")?;
+    done("read the picture", picture.to_rgb().map_err(|error| crate::Error::new(ErrorKind::Backend, error.to_string())))?;
+    let key = keymap::Key::named("shift").ok_or("there is no shift key")?;
+    for down in [true, false] {
+        done("a key", first.control.send(Input::Key { key, down }).await)?;
+    }
+    done("the lights", second.control.leds().await)?;
+    done("a refresh", second.control.refreshed().await)?;
+    // One that goes away in the middle is nothing to the other.
+    drop((first, one));
+    done("a key of the second viewer", second.control.send(Input::Key { key, down: true }).await)?;
+    done("a key of the second viewer", second.control.send(Input::Key { key, down: false }).await)
+}
+
+/// The next picture of a head that is not off.
+async fn picture(head: &mut Head) -> Result<Arc<Surface>, String> {
+    while let Some(update) = head.frames.next().await {
+        if let Some(surface) = update.shown.surface() {
+            return Ok(surface.clone());
+        }
+    }
+    Err("the frames end without a picture".into())
+}
+
+async fn viewers_end(machine: Arc<dyn VirtualMachine>, _: &dyn Harness) -> Outcome {
+    if !machine.capabilities().viewers {
+        return Ok(());
+    }
+    for _ in 0..2 {
+        done("start", machine.start(StartOptions::default()).await)?;
+        let viewer = done("a viewer", machine.viewer().await)?;
+        let mut head = done("open", viewer.open(0).await)?;
+        done("stop", machine.stop(StopMethod::Force).await)?;
+        while head.frames.next().await.is_some() {}
+        expect(viewer.heads().await.is_err(), "a viewer of a machine that has ended still answers")?;
+    }
+    Ok(())
 }
 
 async fn media(machine: Arc<dyn VirtualMachine>, harness: &dyn Harness) -> Outcome {

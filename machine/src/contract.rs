@@ -1,9 +1,12 @@
 //! The contract between a supervisor and a backend.
 
+use crate::display::Viewer;
 use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, PseudoTerminal, Result, Screenshot, State};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -72,6 +75,9 @@ pub struct Capabilities {
     pub screenshot: bool,
     /// Media can be changed while it runs.
     pub media: bool,
+    /// Its displays can be watched and its devices used: [`VirtualMachine::viewer`].
+    #[serde(default)]
+    pub viewers: bool,
 }
 
 /// How to start.
@@ -184,6 +190,11 @@ pub trait VirtualMachine: Send + Sync {
     fn displays(&self) -> Vec<Display>;
     /// Takes a picture of a display.
     async fn screenshot(&self, display: usize) -> Result<Screenshot>;
+    /// A viewer of its displays, in this process. Several at once do not disturb each other.
+    async fn viewer(&self) -> Result<Arc<dyn Viewer>>;
+    /// Hands the connection of a viewer in another process to the backend, which speaks `org.qemu.Display1` on it from then on: no frame
+    /// passes through here.
+    async fn attach_viewer(&self, connection: OwnedFd) -> Result<()>;
 
     /// The drives, with what is in them now.
     fn drives(&self) -> Vec<Drive>;

@@ -4,13 +4,18 @@
 //! does by itself (the guest powers off, the backend dies) a test does through [`FakeMachine::guest_shuts_down`] and
 //! [`FakeMachine::backend_dies`].
 
+mod screen;
+
+use crate::display::Viewer;
 use crate::lifecycle::{Lifecycle, Observation, Operation};
 use crate::{
     Accelerator, Backend, BackendKind, Capabilities, Console, ConsoleStream, Display, Drive, DriveKind, EndReason, Ending, Error,
     ErrorKind, Event, EventSender, EventStream, Identity, Medium, Result, Screenshot, StartOptions, State, StopMethod, VirtualMachine,
 };
 use async_trait::async_trait;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use screen::Screen;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
@@ -23,11 +28,13 @@ pub struct FakeGuest {
     pub fail_start: Option<String>,
     /// The tray of the CD drive is locked by the guest.
     pub tray_locked: bool,
+    /// Heads of its screen.
+    pub heads: usize,
 }
 
 impl Default for FakeGuest {
     fn default() -> Self {
-        Self { answers_power_button: true, fail_start: None, tray_locked: false }
+        Self { answers_power_button: true, fail_start: None, tray_locked: false, heads: 1 }
     }
 }
 
@@ -35,6 +42,8 @@ struct Inner {
     lifecycle: Lifecycle,
     guest: FakeGuest,
     drives: Vec<Drive>,
+    /// While it runs.
+    screen: Option<Arc<Screen>>,
 }
 
 /// A machine that exists only in memory: one disk, one CD drive, one console, one display.
@@ -58,7 +67,7 @@ impl FakeMachine {
         let drives = vec![drive("cd", DriveKind::Cd, "IDE", true), drive("disk", DriveKind::Disk, "VirtIO", false)];
         Self {
             identity: Identity { name: name.into(), uuid: Uuid::new_v4() },
-            inner: Mutex::new(Inner { lifecycle: Lifecycle::new(State::Stopped), guest, drives }),
+            inner: Mutex::new(Inner { lifecycle: Lifecycle::new(State::Stopped), guest, drives, screen: None }),
             events: EventSender::new(),
         }
     }
@@ -82,6 +91,11 @@ impl FakeMachine {
         let from = inner.lifecycle.state();
         change(&mut inner.lifecycle);
         let to = inner.lifecycle.state();
+        if !to.is_live() {
+            inner.screen = None;
+        } else if inner.screen.is_none() {
+            inner.screen = Some(Screen::new(inner.guest.heads));
+        }
         if from != to {
             self.events.send(Event::StateChanged { from, to });
         }
@@ -148,7 +162,16 @@ impl VirtualMachine for FakeMachine {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { request_stop: true, kill: true, pause: true, reset: true, disposable: true, screenshot: true, media: true }
+        Capabilities {
+            request_stop: true,
+            kill: true,
+            pause: true,
+            reset: true,
+            disposable: true,
+            screenshot: true,
+            media: true,
+            viewers: true,
+        }
     }
 
     fn state(&self) -> State {
@@ -238,15 +261,25 @@ impl VirtualMachine for FakeMachine {
     }
 
     fn displays(&self) -> Vec<Display> {
-        vec![Display { index: 0, device: "fake".into() }]
+        (0..self.lock().guest.heads).map(|index| Display { index, device: "fake".into() }).collect()
     }
 
     async fn screenshot(&self, display: usize) -> Result<Screenshot> {
         self.live()?;
-        if display != 0 {
+        if display >= self.lock().guest.heads {
             return Err(Error::new(ErrorKind::NotFound, format!("There is no display {display}")));
         }
         Ok(Screenshot { png: ONE_BLACK_PIXEL.to_vec() })
+    }
+
+    async fn viewer(&self) -> Result<Arc<dyn Viewer>> {
+        self.live()?;
+        let screen = self.lock().screen.clone();
+        screen.map(|screen| screen.viewer()).ok_or_else(|| Error::new(ErrorKind::WrongState, "The machine has no screen now"))
+    }
+
+    async fn attach_viewer(&self, _: OwnedFd) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "A fake's viewers are in its own process"))
     }
 
     fn drives(&self) -> Vec<Drive> {

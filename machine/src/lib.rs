@@ -6,12 +6,14 @@
 //! - [`Event`]: what happens to a machine, as a stream.
 //! - [`Offer`]: what a machine that does not exist yet can be made of.
 //! - [`Drive`], [`Console`], [`Display`]: what can be looked at and changed while it runs.
+//! - [`display`]: what a viewer has of a machine: pixels, damage, cursor, input.
 //! - `fake` and `conformance` (feature `testing`): a machine without a hypervisor, and the suite that every backend passes.
 //!
 //! No backend, no file format and no wire format is known here.
 
 mod contract;
 mod device;
+pub mod display;
 mod error;
 mod event;
 pub mod lifecycle;

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use keymap::Key;
 use machine::conformance::{self, Harness};
+use machine::display::{Input, Rect, Size, SizeRequest};
 use machine::fake::{FakeGuest, FakeMachine};
 use machine::{EndReason, Event, StartOptions, State, StopMethod, VirtualMachine};
 use std::path::PathBuf;
@@ -51,4 +53,21 @@ async fn a_guest_that_ignores_the_power_button_runs_on() {
     machine.start(StartOptions::default()).await.unwrap();
     machine.stop(StopMethod::Request).await.unwrap();
     assert_eq!(machine.state(), State::Running);
+}
+
+#[tokio::test]
+async fn what_one_viewer_does_the_other_sees() {
+    let machine = FakeMachine::new("fake", FakeGuest { heads: 2, ..FakeGuest::default() });
+    machine.start(StartOptions::default()).await.unwrap();
+    let (one, other) = (machine.viewer().await.unwrap(), machine.viewer().await.unwrap());
+    let (acts, mut looks, mut elsewhere) = (one.open(1).await.unwrap(), other.open(1).await.unwrap(), other.open(0).await.unwrap());
+    assert!(looks.frames.next().await.unwrap().replaced && elsewhere.frames.next().await.unwrap().replaced);
+    acts.control.send(Input::Key { key: Key::named("a").unwrap(), down: true }).await.unwrap();
+    let update = looks.frames.next().await.unwrap();
+    assert_eq!(update.damage.rects(), [Rect { x: 0, y: 0, width: 8, height: 8 }]);
+    assert_eq!(update.shown.surface().unwrap().to_rgb().unwrap()[..3], [1; 3]);
+    let size = Size::new(100, 50).unwrap();
+    acts.control.request_size(SizeRequest::pixels(size)).await.unwrap();
+    assert_eq!(looks.frames.next().await.unwrap().shown.surface().unwrap().size(), size);
+    assert!(elsewhere.frames.take().is_none(), "the other head is as it was");
 }

@@ -11,6 +11,7 @@ mod complete;
 mod console;
 mod context;
 mod describe;
+mod display;
 mod error;
 mod facts;
 mod output;

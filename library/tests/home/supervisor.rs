@@ -59,6 +59,7 @@ impl Supervisor {
             adopted: false,
             consoles: Vec::new(),
             pseudo_terminals: Vec::new(),
+            display_socket: None,
             displays: Vec::new(),
             drives: Vec::new(),
             warnings: Vec::new(),

@@ -1,5 +1,6 @@
 //! A client of one supervisor: HTTP over its Unix socket, a connection per request.
 
+use crate::places::DISPLAY_SOCKET;
 use crate::wire::{CommandLine, Failure, InsertRequest, Status, StopRequest, StreamItem};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full, Limited};
@@ -7,10 +8,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use machine::StopMethod;
+use machine::display::Viewer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 
@@ -105,6 +108,18 @@ impl Client {
     /// See [`ClientError`].
     pub async fn screenshot(&self, display: usize) -> Result<Bytes, ClientError> {
         self.send(Method::GET, &format!("/v1/displays/{display}/screenshot"), None::<&()>).await
+    }
+
+    /// Connects to the displays as a viewer. Frames come straight from the backend.
+    ///
+    /// # Errors
+    /// [`ClientError::Absent`] where viewers cannot connect: the machine does not run, or has no display that can be watched.
+    pub async fn viewer(&self) -> Result<Arc<dyn Viewer>, ClientError> {
+        let path = self.socket.with_file_name(DISPLAY_SOCKET);
+        let absent = |source| ClientError::Absent { path: path.clone(), source };
+        let stream = UnixStream::connect(&path).await.map_err(absent)?.into_std().map_err(absent)?;
+        let display = qemu_display::Display::connect(stream).await;
+        Ok(Arc::new(display.map_err(|error| ClientError::Refused(Failure::from(&machine::Error::from(error))))?))
     }
 
     /// Puts a medium into a removable drive.

@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+/// The socket for viewers, beside the API's.
+pub(crate) const DISPLAY_SOCKET: &str = "display.sock";
 /// Longest socket path that we make, in bytes: macOS has room for 103, Linux for 107.
 pub const MAX_SOCKET_PATH: usize = 100;
 
@@ -169,6 +171,11 @@ impl Runtime {
     /// Where a serial port can be reached. Sends the recent output first.
     pub fn console_socket(&self, index: usize) -> PathBuf {
         self.path.join(format!("console-{index}.sock"))
+    }
+
+    /// Where viewers of the displays connect; they speak `org.qemu.Display1` there, peer to peer.
+    pub fn display_socket(&self) -> PathBuf {
+        self.path.join(DISPLAY_SOCKET)
     }
 
     /// The only folder outside its bundle that the backend may write to.

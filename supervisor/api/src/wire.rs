@@ -47,6 +47,10 @@ pub struct Status {
     pub pseudo_terminals: Vec<PseudoTerminal>,
     /// Display heads.
     pub displays: Vec<Display>,
+    /// The socket where viewers of the displays connect: `org.qemu.Display1` over D-Bus, peer to peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub display_socket: Option<PathBuf>,
     /// Drives, with what is in them.
     pub drives: Vec<Drive>,
     /// What a person should know about this run.

@@ -9,6 +9,7 @@
 //! - [`pictures`]: what the machine last showed, in its bundle.
 //! - [`debug_log`]: of a run, in the bundle, where the configuration asks for it.
 //! - [`logs`]: kept over runs, bounded while running.
+//! - [`viewers`]: the socket where viewers of the displays connect.
 //! - [`run`]: the life of a supervisor, from taking the locks to recording how it ended.
 
 pub mod answers;
@@ -19,3 +20,4 @@ pub mod logs;
 pub mod pictures;
 pub mod run;
 pub mod session;
+pub mod viewers;

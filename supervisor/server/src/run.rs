@@ -138,8 +138,10 @@ impl Supervisor {
             self.clean();
             return code;
         }
-        if let Err(error) = self.attach_consoles(&machine, &[]).await {
-            tracing::error!("{}", error.chain());
+        for attached in [self.attach_consoles(&machine, &[]).await, self.serve_viewers(&session)] {
+            if let Err(error) = attached {
+                tracing::error!("{}", error.chain());
+            }
         }
         report.say(&StartMessage::Running);
         report.close();
@@ -180,6 +182,7 @@ impl Supervisor {
             let session = self.serve(machine.clone(), record.options, Some(record.started_at), warnings).await?;
             let said: Vec<Vec<u8>> = machine.console_logs().iter().map(|log| logs::tail(log, REPLAY as u64)).collect();
             self.attach_consoles(&machine, &said).await?;
+            self.serve_viewers(&session)?;
             Ok((events, session))
         };
         match adopted.await {
@@ -262,6 +265,11 @@ impl Supervisor {
             Console::attach(stream, before).serve(&socket).map_err(|error| file("listen on", &socket, error))?;
         }
         Ok(())
+    }
+
+    fn serve_viewers(&self, session: &Session) -> Result<()> {
+        let socket = self.runtime.display_socket();
+        session.serve_viewers(&socket).map_err(|error| file("listen on", &socket, error))
     }
 
     async fn until_the_end(self, session: Arc<Session>, mut events: EventStream) -> ExitCode {

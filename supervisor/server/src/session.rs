@@ -1,9 +1,11 @@
 //! One machine under supervision: what the API shows and does.
 
 use crate::pictures::Pictures;
+use crate::viewers;
 use machine::{CommandLine, Medium, Result, StartOptions, StopMethod, VirtualMachine};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use supervisor_api::wire::Status;
 
@@ -26,6 +28,8 @@ pub struct Session {
     started_at: u64,
     adopted: bool,
     warnings: Vec<String>,
+    /// Set once viewers can connect.
+    display_socket: OnceLock<PathBuf>,
 }
 
 impl Session {
@@ -40,7 +44,22 @@ impl Session {
         warnings: Vec<String>,
     ) -> Self {
         let adopted = started_at.is_some();
-        Self { machine, media, pictures, bundle, options, started_at: started_at.unwrap_or_else(now), adopted, warnings }
+        let started_at = started_at.unwrap_or_else(now);
+        Self { machine, media, pictures, bundle, options, started_at, adopted, warnings, display_socket: OnceLock::new() }
+    }
+
+    /// Lets viewers connect to the displays at this path, where the machine has any that can be watched.
+    ///
+    /// # Errors
+    /// Where the socket cannot be made.
+    pub fn serve_viewers(&self, path: &Path) -> io::Result<()> {
+        if !self.machine.capabilities().viewers {
+            return Ok(());
+        }
+        let _ = std::fs::remove_file(path);
+        viewers::serve(self.machine.clone(), path)?;
+        let _ = self.display_socket.set(path.to_path_buf());
+        Ok(())
     }
 
     /// The machine.
@@ -76,6 +95,7 @@ impl Session {
             consoles: self.machine.consoles(),
             pseudo_terminals: self.machine.pseudo_terminals(),
             displays: self.machine.displays(),
+            display_socket: self.display_socket.get().cloned(),
             drives: self.machine.drives(),
             warnings,
             last_run: None,

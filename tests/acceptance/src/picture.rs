@@ -31,6 +31,11 @@ impl Picture {
         Self { width: frame.width, height: frame.height, pixels }
     }
 
+    /// Red, green and blue of every pixel, row by row.
+    pub fn rgb(&self) -> Vec<u8> {
+        self.pixels.concat()
+    }
+
     /// How many pixels are not black.
     pub fn lit(&self) -> usize {
         self.pixels.iter().filter(|pixel| pixel.iter().any(|part| *part > 32)).count()

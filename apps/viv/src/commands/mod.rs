@@ -1,6 +1,7 @@
 //! One verb per file: its arguments, and what it does.
 
 mod api_spec;
+mod click;
 mod clone;
 mod command;
 mod completions;
@@ -14,6 +15,7 @@ mod events;
 mod export;
 mod import;
 mod inspect;
+mod key;
 mod list;
 mod logs;
 mod man;
@@ -29,6 +31,7 @@ mod share;
 mod start;
 mod status;
 mod stop;
+mod type_text;
 mod unregister;
 
 use crate::context::Context;
@@ -61,6 +64,9 @@ pub enum Command {
     Status(status::Args),
     Console(console::Args),
     Screenshot(screenshot::Args),
+    Type(type_text::Args),
+    Key(key::Args),
+    Click(click::Args),
     Media(media::Args),
     Share(share::Args),
     Command(command::Args),
@@ -106,6 +112,9 @@ pub async fn run(command: Command, output: Output) -> Result {
         Command::Status(args) => status::run(context, &args).await,
         Command::Console(args) => console::run(context, &args).await,
         Command::Screenshot(args) => screenshot::run(context, &args).await,
+        Command::Type(args) => type_text::run(context, &args).await,
+        Command::Key(args) => key::run(context, &args).await,
+        Command::Click(args) => click::run(context, &args).await,
         Command::Media(args) => media::run(context, &args).await,
         Command::Share(args) => share::run(context, &args),
         Command::Command(args) => command::run(context, &args).await,

@@ -2,9 +2,9 @@
 
 use crate::complete::machines;
 use crate::context::Context;
+use crate::display;
 use crate::error::{Failure, Result};
 use crate::output::now_for_file_name;
-use machine::ErrorKind;
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -29,17 +29,18 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: &Args) -> Result {
     let machine = context.find(&args.machine)?;
-    let Some(client) = context.library.client(&machine).await? else {
-        return Err(Failure::new(ErrorKind::WrongState, format!("Cannot take a picture of \"{}\": it is not running", machine.name))
-            .with_hint(format!("`viv start {}` starts it", shell_words::quote(&machine.name))));
-    };
+    let client = display::client(context, &machine, "take a picture of").await?;
     let to_stdout = args.file.as_deref() == Some(Path::new("-"));
     if to_stdout && io::stdout().is_terminal() {
         return Err(
             Failure::new(crate::error::Kind::Usage, "A picture would only confuse the terminal").with_hint("Name a file, or pipe it on")
         );
     }
-    let png = client.screenshot(args.display).await?;
+    // As a viewer sees it; where nobody can watch it, or there is nothing to see, the backend is asked for a picture.
+    let png = match display::picture(&client, args.display).await {
+        Some(png) => png.into(),
+        None => client.screenshot(args.display).await?,
+    };
     if to_stdout {
         return context.output.bytes(&png);
     }

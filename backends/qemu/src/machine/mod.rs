@@ -13,6 +13,7 @@ mod record;
 mod run;
 mod serial;
 mod setup;
+mod viewers;
 
 pub use launch::Terms;
 pub use record::Record;
@@ -23,6 +24,7 @@ use crate::command_line::{Options, descriptor_set};
 use async_trait::async_trait;
 use bundle::qemu::{Drive as ConfiguredDrive, ImageType, SerialMode};
 use ending::Evidence;
+use machine::display::Viewer;
 use machine::lifecycle::{Lifecycle, Observation, Operation};
 use machine::{
     Accelerator, Backend, BackendKind, Capabilities, CommandLine, Console, ConsoleStream, Display, Drive, DriveKind, EndReason, Ending,
@@ -197,6 +199,7 @@ impl Shared {
             qmp,
             record: Mutex::new(record),
             record_path: self.supervision.record.clone(),
+            relay: tokio::sync::Mutex::default(),
             consoles: Mutex::new(consoles),
             evidence: Mutex::new(Evidence { started, ..Evidence::default() }),
             ended: watch::channel(None).0,
@@ -414,6 +417,7 @@ impl VirtualMachine for QemuMachine {
             disposable: true,
             screenshot: !self.0.setup.configuration.displays.is_empty(),
             media: self.0.drives().iter().any(|drive| drive.removable),
+            viewers: self.0.shows_viewers(),
         }
     }
 
@@ -550,6 +554,14 @@ impl VirtualMachine for QemuMachine {
             return Err(Error::new(ErrorKind::Backend, format!("The picture is larger than {} MiB", MAX_PICTURE >> 20)));
         }
         Ok(Screenshot { png })
+    }
+
+    async fn viewer(&self) -> Result<Arc<dyn Viewer>> {
+        viewers::viewer(&*self.0.watchable()?).await
+    }
+
+    async fn attach_viewer(&self, connection: OwnedFd) -> Result<()> {
+        viewers::attach(&*self.0.watchable()?, connection).await
     }
 
     fn drives(&self) -> Vec<Drive> {

@@ -34,6 +34,8 @@ pub struct Run {
     pub record: Mutex<Record>,
     /// Where the record is.
     pub record_path: PathBuf,
+    /// Between QEMU's display and its viewers, once there has been one.
+    pub relay: tokio::sync::Mutex<Option<qemu_display::Relay>>,
     /// Console connections that were made before the guest ran, so that nothing it says is lost.
     pub consoles: Mutex<BTreeMap<usize, UnixStream>>,
     /// What speaks for its ending.
