@@ -296,8 +296,8 @@ fn pages(mut buffers: Buffers<'_>) -> Vec<u64> {
 
 /// Gives whole pages of the guest's memory back to the host. What is not memory is left alone.
 fn give_back(memory: &GuestMemory, start: u64, length: u64) {
-    let Some(end) = start.checked_add(length) else { return };
-    let whole = start.next_multiple_of(PAGE_SIZE)..end & !(PAGE_SIZE - 1);
+    let (Some(first), Some(end)) = (start.checked_next_multiple_of(PAGE_SIZE), start.checked_add(length)) else { return };
+    let whole = first..end & !(PAGE_SIZE - 1);
     let Some((region, place)) = memory.to_region_addr(GuestAddress(whole.start)) else { return };
     let inside = whole.end.saturating_sub(whole.start).min(region.len().saturating_sub(place.0));
     if inside == 0 {

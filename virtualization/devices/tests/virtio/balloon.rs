@@ -51,7 +51,7 @@ fn what_is_not_memory_is_left_alone() {
     let (mut driver, _) = balloon();
     let numbers: Vec<u8> = [u32::MAX, (MEMORY / PAGE_SIZE) as u32].into_iter().flat_map(u32::to_le_bytes).chain([1]).collect();
     driver.request(0, &[Part::Give(numbers)]);
-    for (address, length) in [(MEMORY - PAGE_SIZE, u32::MAX), (u64::MAX - 5, 10), (MEMORY, 4096), (0, 0)] {
+    for (address, length) in [(MEMORY - PAGE_SIZE, u32::MAX), (u64::MAX - 5, 10), (u64::MAX - 5, 3), (MEMORY, 4096), (0, 0)] {
         driver.put_descriptor(2, 0, Descriptor(address, length, WRITE, 0));
         driver.offer(2, 0);
         driver.wait(2);

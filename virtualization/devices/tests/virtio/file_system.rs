@@ -173,11 +173,24 @@ fn start(serve: impl Fn(UnixStream) + Clone + Send + 'static) -> Start {
 
 /// A device with such a server, and why its server went.
 fn device(start: Start) -> io::Result<(Box<FileSystem>, Receiver<String>)> {
+    patient(start, IMPATIENCE)
+}
+
+fn patient(start: Start, patience: Duration) -> io::Result<(Box<FileSystem>, Receiver<String>)> {
     let (sender, gone) = channel();
     let sender = Mutex::new(sender);
     let told = Arc::new(move |error: io::Error| drop(sender.lock().unwrap().send(error.to_string())));
-    let device = FileSystem::new("shared", start, IMPATIENCE, told, events())?;
+    let device = FileSystem::new("shared", start, patience, told, events())?;
     Ok((Box::new(device), gone))
+}
+
+/// A device whose server does nothing but to agree.
+pub fn agreeable() -> Box<FileSystem> {
+    let serve = |mut socket: UnixStream| {
+        Told::default().take(&mut socket, usize::MAX);
+        while receive(&socket).is_some() {}
+    };
+    patient(start(serve), Duration::from_secs(10)).unwrap().0
 }
 
 /// Serves one request of the second queue and stays until the frontend goes.
