@@ -24,6 +24,7 @@ pub use wire::{Frames, HEADER_SIZE, Offloads, Unplugged};
 
 use self::card::Card;
 use self::control::Control;
+use self::segment::Left;
 use super::{Activation, Kind, VirtioDevice, parse};
 use crate::{EventLoop, Registration};
 
@@ -147,11 +148,12 @@ impl VirtioDevice for Network {
         if let Some(pairs) = self.saved_pairs.take() {
             self.link.go_on(pairs);
         }
+        let left = Left { checksum: features & CSUM != 0, tcp4: features & HOST_TSO4 != 0, tcp6: features & HOST_TSO6 != 0 };
+        let agreed = (features & MERGEABLE != 0, left);
         let mut queues: std::collections::BTreeMap<u16, _> = queues.into_iter().collect();
         for (pair, (changed, events)) in (0..pairs).zip(changed.into_iter().zip(&self.events)) {
             let (Some(receive), Some(transmit)) = (queues.remove(&(pair * 2)), queues.remove(&(pair * 2 + 1))) else { continue };
-            let card =
-                Card::new(pair.into(), (receive, transmit), Arc::clone(&self.link), changed, failure.clone(), features & MERGEABLE != 0);
+            let card = Card::new(pair.into(), (receive, transmit), Arc::clone(&self.link), changed, failure.clone(), agreed);
             self.running.push(events.add(card, Card::begin)?);
         }
         if let (Some(queue), Some(events)) = (queues.remove(&(pairs * 2)), self.events.first()) {

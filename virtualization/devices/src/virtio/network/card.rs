@@ -8,7 +8,7 @@ use hv::{Event, GuestMemory};
 use super::super::buffers::Buffers;
 use super::super::queue::{ActiveQueue, Failure};
 use super::link::{Link, Wire, lock};
-use super::segment;
+use super::segment::{self, Left};
 use super::wire::{HEADER_SIZE, PACKET_MAXIMUM};
 use crate::{Handler, Interest, Watches};
 
@@ -35,6 +35,8 @@ pub(super) struct Card {
     changed: Event,
     failure: Failure,
     is_mergeable: bool,
+    /// What the guest may leave to the card.
+    left: Left,
     packet: Vec<u8>,
     /// Bytes of a packet in `packet` for which the guest has no room yet.
     waiting: Option<usize>,
@@ -62,12 +64,28 @@ impl Card {
         link: Arc<Link>,
         changed: Event,
         failure: Failure,
-        is_mergeable: bool,
+        (is_mergeable, left): (bool, Left),
     ) -> Self {
         let memory = receive.memory().clone();
         let packet = vec![0; PACKET_MAXIMUM];
         let (wire, receives, is_watched, waiting, is_full) = (None, false, false, None, false);
-        Self { pair, receive, transmit, memory, link, wire, receives, is_watched, changed, failure, is_mergeable, packet, waiting, is_full }
+        Self {
+            pair,
+            receive,
+            transmit,
+            memory,
+            link,
+            wire,
+            receives,
+            is_watched,
+            changed,
+            failure,
+            is_mergeable,
+            left,
+            packet,
+            waiting,
+            is_full,
+        }
     }
 
     pub(super) fn begin(&mut self, watches: &mut Watches) -> io::Result<()> {
@@ -125,13 +143,13 @@ impl Card {
         let mut is_full = wire.has_backlog().map_err(Broken::Wire)?;
         let has_offloads = wire.has_offloads();
         let mut failed = None;
-        let memory = &self.memory;
+        let (memory, left) = (&self.memory, self.left);
         self.transmit.serve(|chain| {
             if is_full {
                 return None;
             }
-            let Some(packet) = packet_of(Buffers::of(chain, memory).unwrap_or_default()) else { return Some(0) };
-            let sent = if has_offloads { wire.send(&packet) } else { segment::carry_out(&packet, |frame| wire.send(frame)) };
+            let Some(mut packet) = packet_of(Buffers::of(chain, memory).unwrap_or_default()) else { return Some(0) };
+            let sent = if has_offloads { wire.send(&packet) } else { segment::carry_out(&mut packet, left, |frame| wire.send(frame)) };
             match sent {
                 Ok(()) => Some(0),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
