@@ -10,10 +10,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use confinement::{Confinement, Thread};
 use hv::Event;
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,14 @@ impl Interest {
 pub trait Handler: Send {
     /// The descriptor with this token can be read or written, or has failed. It is called again until the handler has seen to that.
     fn ready(&mut self, token: u32, watches: &mut Watches);
+
+    /// Until when it waits at most. Looked at after every call of a handler: nobody else changes it.
+    fn until(&self) -> Option<Instant> {
+        None
+    }
+
+    /// It has waited until then.
+    fn overdue(&mut self, _watches: &mut Watches) {}
 }
 
 /// The descriptors of one handler.
@@ -205,8 +214,12 @@ impl Drop for Registration {
 
 fn run(shared: &Shared) {
     let mut room = [MaybeUninit::<epoll::Event>::uninit(); 64];
+    let mut until: Option<Instant> = None;
     loop {
-        let ready = match epoll::wait(&shared.epoll, &mut room, None) {
+        // The kernel counts milliseconds, and is not to wake too early.
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let ready = match epoll::wait(&shared.epoll, &mut room, left.as_ref()) {
             Ok((ready, _)) => ready,
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => {
@@ -231,13 +244,19 @@ fn run(shared: &Shared) {
                 }
             }
         }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            let now = Instant::now();
+            for entry in state.entries.values_mut().filter(|entry| entry.handler.until().is_some_and(|until| until <= now)) {
+                entry.handler.overdue(&mut entry.watches);
+            }
+        }
+        until = state.entries.values().filter_map(|entry| entry.handler.until()).min();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
 
@@ -269,6 +288,42 @@ mod tests {
         drop(registration);
         assert_eq!(seen.recv_timeout(Duration::from_secs(10)), Err(mpsc::RecvTimeoutError::Disconnected));
         event.signal();
+    }
+
+    /// Waits no longer than a moment for what comes after something.
+    struct Impatient {
+        event: Event,
+        until: Option<Instant>,
+        told: mpsc::Sender<Duration>,
+    }
+
+    impl Handler for Impatient {
+        fn ready(&mut self, _token: u32, _watches: &mut Watches) {
+            self.event.take();
+            self.until = Some(Instant::now() + Duration::from_millis(20));
+        }
+
+        fn until(&self) -> Option<Instant> {
+            self.until
+        }
+
+        fn overdue(&mut self, _watches: &mut Watches) {
+            let late = self.until.take().map(|until| until.elapsed());
+            let _ = self.told.send(late.unwrap());
+        }
+    }
+
+    #[test]
+    fn who_waits_for_long_enough_is_told_once() {
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
+        let (event, (sender, told)) = (Event::new().unwrap(), mpsc::channel());
+        let handler = Impatient { event: event.clone(), until: None, told: sender };
+        let _registration = events.add(handler, |handler, watches| watches.add(0, &handler.event, Interest::Read)).unwrap();
+        for _ in 0..2 {
+            event.signal();
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert!(told.try_recv().is_err());
+        }
     }
 
     #[test]

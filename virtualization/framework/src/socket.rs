@@ -48,7 +48,7 @@ impl VirtioSocketDevice {
     /// Connects to a port of the guest. Apple: `connect(toPort:completionHandler:)`.
     ///
     /// # Errors
-    /// [`ErrorKind::Network`] where nobody listens there, or the guest has no driver for the device (yet).
+    /// [`ErrorKind::Network`] where nobody listens there, the guest has no driver for the device (yet), or does not answer for some seconds.
     pub fn connect(&self, port: u32) -> Completion<SocketConnection> {
         let (completer, completion) = Completion::new();
         self.ports.connect(port, move |result| {

@@ -7,12 +7,14 @@
 mod connection;
 mod packet;
 mod server;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hv::Event;
 use serde_json::Value;
@@ -25,6 +27,9 @@ pub use packet::{HEADER_SIZE, Header, NO_RECEIVE, NO_SEND, operation};
 const QUEUE_SIZE: u16 = 128;
 /// The guest's number; the host's is 2.
 pub const GUEST: u64 = 3;
+
+/// How long a guest may take to answer who wants to connect to it. Linux itself waits for two seconds; a guest may be slow.
+pub const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection that the guest wants, for whoever listens at its port; false refuses it.
 pub type Accept = Box<dyn Fn(Connected) -> bool + Send + Sync>;
@@ -89,7 +94,8 @@ impl SocketPorts {
         self.lock().listeners.remove(&port);
     }
 
-    /// Connects to a port of the guest. `done` is called on the device's thread, or at once where no driver is there.
+    /// Connects to a port of the guest. `done` is called on the device's thread, or at once where no driver is there. A guest that does not
+    /// answer within [`CONNECT_PATIENCE`] has not been connected to (`TimedOut`).
     pub fn connect(&self, port: u32, done: impl FnOnce(io::Result<Connected>) + Send + 'static) {
         let mut host = self.lock();
         if host.is_served {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use devices::virtio::socket::{Connected, GUEST, HEADER_SIZE, Header, NO_RECEIVE, NO_SEND, Socket, SocketPorts, operation};
+use devices::virtio::socket::{
+    CONNECT_PATIENCE, Connected, GUEST, HEADER_SIZE, Header, NO_RECEIVE, NO_SEND, Socket, SocketPorts, operation,
+};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -63,7 +65,9 @@ impl Guest {
     /// A connection that the guest has made to this port of the host.
     fn connect(&mut self, connections: &Receiver<Connected>, port: u32) -> UnixStream {
         self.send(packet(port, operation::REQUEST), b"");
-        assert_eq!(self.receive().0.operation, operation::RESPONSE);
+        // One before it may have left room.
+        let mut answers = std::iter::from_fn(|| Some(self.receive().0.operation));
+        assert_eq!(answers.find(|answer| *answer != operation::CREDIT_UPDATE), Some(operation::RESPONSE));
         let connected = connections.recv_timeout(PATIENCE).unwrap();
         assert_eq!((connected.host_port, connected.guest_port), (port, 999));
         let stream = UnixStream::from(connected.socket);
@@ -177,6 +181,59 @@ fn a_guest_learns_that_there_is_room_again() {
         guest.send(packet(80, operation::DATA), &large);
     }
     while guest.receive().0.operation != operation::RESET {}
+}
+
+#[test]
+fn a_guest_that_has_closed_loses_nothing_of_what_it_sent() {
+    let mut guest = Guest::new();
+    let connections = guest.listen(80);
+    // It may reset the connection, when nobody answers its end for long enough.
+    for (ends, port) in
+        [[Some(NO_SEND | NO_RECEIVE), None], [Some(NO_SEND), Some(NO_SEND | NO_RECEIVE)], [Some(NO_SEND), None]].into_iter().zip(80..)
+    {
+        let connections = if port == 80 { &connections } else { &guest.listen(port) };
+        let mut stream = guest.connect(connections, port);
+        // More than a pair of sockets holds, which nobody reads yet.
+        let mut sent = Vec::new();
+        for part in 0..15_u8 {
+            let data = vec![part; 20_000];
+            guest.send(packet(port, operation::DATA), &data);
+            sent.extend(data);
+        }
+        for flags in ends.into_iter().flatten() {
+            guest.send(Header { flags, ..packet(port, operation::SHUTDOWN) }, b"");
+        }
+        if ends == [Some(NO_SEND), None] {
+            guest.send(packet(port, operation::RESET), b"");
+        } else {
+            while guest.receive().0.operation != operation::RESET {}
+        }
+        // Its ports are free again.
+        let mut other = guest.connect(connections, port);
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        assert!(received == sent, "{} of {} bytes arrived", received.len(), sent.len());
+        guest.send(packet(port, operation::DATA), b"another");
+        let mut said = [0; 7];
+        other.read_exact(&mut said).unwrap();
+        guest.send(packet(port, operation::RESET), b"");
+        assert_eq!(other.read(&mut said).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_answer_has_not_been_connected_to() {
+    let mut guest = Guest::new();
+    let (sender, done) = channel();
+    guest.ports.connect(22, move |result| sender.send(result).unwrap());
+    let (request, _) = guest.receive();
+    assert_eq!(request.operation, operation::REQUEST);
+    let error = done.recv_timeout(CONNECT_PATIENCE + PATIENCE).unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    // One that answers then is told that nobody waits.
+    let header = Header { source: (GUEST, 22), destination: request.source, ..packet(0, operation::RESPONSE) };
+    guest.send(header, b"");
+    assert_eq!(guest.receive().0.operation, operation::RESET);
 }
 
 #[test]

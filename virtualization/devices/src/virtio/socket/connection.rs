@@ -140,6 +140,28 @@ impl Connection {
         self.flush()
     }
 
+    /// The guest neither sends nor receives: what it sent and is not written yet is all that there is to do. True where there is any.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn end(&mut self) -> io::Result<bool> {
+        self.host_ended = true;
+        // The other end may be gone already.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        self.end_of_guest()?;
+        Ok(self.owes_host())
+    }
+
+    /// Whether something that the guest sent is still to be written.
+    pub fn owes_host(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Whether the guest has said that it sends no more.
+    pub fn has_guest_ended(&self) -> bool {
+        self.guest_ended
+    }
+
     /// Whether both sides have ended and nothing is left to be written.
     pub fn is_over(&self) -> bool {
         self.guest_ended && self.host_ended && self.backlog.is_empty()

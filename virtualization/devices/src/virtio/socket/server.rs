@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::connection::{Connection, ROOM, Read};
 use super::packet::{HEADER_SIZE, HOST, Header, NO_RECEIVE, NO_SEND, STREAM, operation};
-use super::{Connect, Connected, GUEST, SocketPorts};
+use super::turns::Turns;
+use super::{CONNECT_PATIENCE, Connect, Connected, GUEST, SocketPorts};
 use crate::virtio::buffers::Buffers;
 use crate::virtio::queue::{ActiveQueue, Failure};
 use crate::{Handler, Interest, Watches};
@@ -86,6 +88,14 @@ impl Notices {
     }
 }
 
+/// A connection that the host has asked for: our end, the program's, who is told, and until when the guest may answer.
+struct Wanted {
+    here: UnixStream,
+    there: UnixStream,
+    done: Connect,
+    until: Instant,
+}
+
 /// The device in use.
 pub struct Server {
     receive: ActiveQueue,
@@ -95,14 +105,16 @@ pub struct Server {
     failure: Failure,
     connections: BTreeMap<Key, (u32, Connection)>,
     tokens: BTreeMap<u32, Key>,
+    /// Connections that are over for the guest, by token: the host's programs have not read all of what it sent.
+    leaving: BTreeMap<u32, Connection>,
     next_token: u32,
     next_port: u32,
     /// Connections that the host has asked for.
-    wanted: BTreeMap<Key, (UnixStream, UnixStream, Connect)>,
+    wanted: BTreeMap<Key, Wanted>,
     /// Packets without data for the guest.
     waiting: VecDeque<Header>,
     /// Connections that may have data for the guest.
-    readable: VecDeque<Key>,
+    readable: Turns<Key>,
 }
 
 impl Server {
@@ -115,11 +127,12 @@ impl Server {
             failure,
             connections: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             next_token: FIRST_CONNECTION,
             next_port: FIRST_PORT,
             wanted: BTreeMap::new(),
             waiting: VecDeque::new(),
-            readable: VecDeque::new(),
+            readable: Turns::default(),
         }
     }
 
@@ -158,10 +171,28 @@ impl Server {
     }
 
     fn remove(&mut self, key: Key, watches: &mut Watches) {
+        self.readable.remove(key);
         if let Some((token, _)) = self.connections.remove(&key) {
             self.tokens.remove(&token);
             watches.remove(token);
         }
+    }
+
+    /// Ends a connection for the guest, which is through with it. What it sent the host's program gets all the same.
+    fn close(&mut self, key: Key, watches: &mut Watches) {
+        self.readable.remove(key);
+        let Some((token, mut connection)) = self.connections.remove(&key) else { return };
+        self.tokens.remove(&token);
+        if connection.end().is_ok_and(|owes_host| owes_host) && watches.change(token, Interest::Write).is_ok() {
+            self.leaving.insert(token, connection);
+        } else {
+            watches.remove(token);
+        }
+    }
+
+    /// Whether there is room for another connection.
+    fn has_room(&self) -> bool {
+        self.connections.len() + self.leaving.len() + self.wanted.len() < CONNECTIONS
     }
 
     /// Ends a connection of which the guest is told.
@@ -186,7 +217,12 @@ impl Server {
             operation::RESPONSE => self.answered(key, Some(&header), watches),
             operation::RESET => {
                 self.answered(key, None, watches);
-                self.remove(key, watches);
+                // One that ended before, and waited for nothing but our answer to that, loses nothing.
+                if self.connections.get(&key).is_some_and(|(_, connection)| connection.has_guest_ended()) {
+                    self.close(key, watches);
+                } else {
+                    self.remove(key, watches);
+                }
             }
             _ => {
                 let Some((_, connection)) = self.connections.get_mut(&key) else {
@@ -200,12 +236,15 @@ impl Server {
                     _ => Ok(()),
                 };
                 let is_over = header.operation == operation::SHUTDOWN && header.flags & NO_RECEIVE != 0 && header.flags & NO_SEND != 0;
-                if done.is_err() || is_over || connection.is_over() {
+                if done.is_err() || connection.is_over() {
                     self.reset(key, watches);
+                } else if is_over {
+                    self.tell(key, operation::RESET, 0);
+                    self.close(key, watches);
                 } else if header.operation == operation::CREDIT_REQUEST {
                     self.tell(key, operation::CREDIT_UPDATE, 0);
                 } else {
-                    self.readable.push_back(key);
+                    self.readable.add(key);
                 }
             }
         }
@@ -213,7 +252,7 @@ impl Server {
 
     /// The guest wants a connection.
     fn requested(&mut self, key: Key, header: &Header, watches: &mut Watches) {
-        let listener = self.ports.listener(key.0).filter(|_| self.connections.len() < CONNECTIONS && !self.connections.contains_key(&key));
+        let listener = self.ports.listener(key.0).filter(|_| self.has_room() && !self.connections.contains_key(&key));
         let accepted = listener.and_then(|accept| {
             let (here, there) = UnixStream::pair().ok()?;
             accept(Connected { socket: there.into(), host_port: key.0, guest_port: key.1 }).then_some(here)
@@ -229,7 +268,7 @@ impl Server {
 
     /// The guest answers a request of the host's; without a header it refuses it.
     fn answered(&mut self, key: Key, header: Option<&Header>, watches: &mut Watches) {
-        let Some((here, there, done)) = self.wanted.remove(&key) else {
+        let Some(Wanted { here, there, done, .. }) = self.wanted.remove(&key) else {
             if header.is_some() {
                 self.tell(key, operation::RESET, 0);
             }
@@ -248,7 +287,7 @@ impl Server {
     /// What the host's programs want.
     fn ask(&mut self) {
         while let Some((port, done)) = self.ports.next_wanted() {
-            if self.connections.len() + self.wanted.len() >= CONNECTIONS {
+            if !self.has_room() {
                 done(Err(io::Error::other("the guest has too many connections")));
                 continue;
             }
@@ -256,7 +295,7 @@ impl Server {
                 Ok((here, there)) => {
                     let key = (self.next_port, port);
                     self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
-                    self.wanted.insert(key, (here, there, done));
+                    self.wanted.insert(key, Wanted { here, there, done, until: Instant::now() + CONNECT_PATIENCE });
                     self.tell(key, operation::REQUEST, 0);
                 }
                 Err(error) => done(Err(error)),
@@ -339,7 +378,7 @@ impl Server {
                     return Ok(());
                 }
                 None => {}
-                Some(key) if given => self.readable.push_back(key),
+                Some(key) if given => self.readable.add(key),
                 Some(key) => self.settle(key, watches),
             }
         }
@@ -354,7 +393,7 @@ impl Server {
         if !self.waiting.is_empty() {
             return Some(None);
         }
-        self.readable.pop_front().map(Some)
+        self.readable.next().map(Some)
     }
 
     /// Waits with a connection, but not for data, for which the guest has no room.
@@ -387,7 +426,7 @@ impl Handler for Server {
             RECEIVE => {
                 self.receive.doorbell().take();
                 // Room again for those that had something.
-                self.readable.extend(self.connections.keys().copied());
+                self.connections.keys().for_each(|key| self.readable.add(*key));
             }
             TRANSMIT => {
                 self.transmit.doorbell().take();
@@ -398,11 +437,16 @@ impl Handler for Server {
             }
             NOTICES => {}
             token => {
-                if let Some(key) = self.tokens.get(&token).copied() {
+                if let Some(connection) = self.leaving.get_mut(&token) {
+                    if connection.flush().is_err() || !connection.owes_host() {
+                        self.leaving.remove(&token);
+                        watches.remove(token);
+                    }
+                } else if let Some(key) = self.tokens.get(&token).copied() {
                     let flushed = self.connections.get_mut(&key).map(|(_, connection)| connection.flush());
                     match flushed {
                         Some(Err(_)) => self.reset(key, watches),
-                        _ => self.readable.push_back(key),
+                        _ => self.readable.add(key),
                     }
                 }
             }
@@ -418,11 +462,27 @@ impl Handler for Server {
             self.failure.fail("socket", &error);
         }
     }
+
+    fn until(&self) -> Option<Instant> {
+        self.wanted.values().map(|wanted| wanted.until).min()
+    }
+
+    fn overdue(&mut self, _watches: &mut Watches) {
+        let now = Instant::now();
+        let late: Vec<Key> = self.wanted.iter().filter(|(_, wanted)| wanted.until <= now).map(|(key, _)| *key).collect();
+        for key in late {
+            // The guest has not seen it yet, or answers one that is not wanted any longer.
+            self.waiting.retain(|header| (header.source.1, header.destination.1) != key);
+            if let Some(wanted) = self.wanted.remove(&key) {
+                (wanted.done)(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for (_, (_, _, done)) in std::mem::take(&mut self.wanted) {
+        for (_, Wanted { done, .. }) in std::mem::take(&mut self.wanted) {
             done(Err(io::ErrorKind::NotConnected.into()));
         }
     }
