@@ -30,6 +30,13 @@ pub fn prepare() -> Result<()> {
     INSTALLED.get_or_init(|| signal::register_signal_handler(number(), nothing)).map_err(refused("install a signal handler"))
 }
 
+/// Lets the calling thread be interrupted: it begins with the signals blocked that its maker had blocked, and programs that wait for signals
+/// by a descriptor block all of them.
+fn listen() {
+    // The number is one of a signal, and nothing else can be wrong.
+    let _ = signal::unblock_signal(number());
+}
+
 /// The vCPU's side: while it exists the vCPU can be kicked.
 #[derive(Debug, Default)]
 pub struct Flag {
@@ -48,6 +55,7 @@ unsafe impl Send for Place {}
 impl Flag {
     /// A kicker of this vCPU, which the calling thread will run.
     pub fn kicker(&self, vcpu: &mut VcpuFd) -> Kicker {
+        listen();
         let flag = NonNull::from(&mut vcpu.get_kvm_run().immediate_exit).cast::<AtomicU8>();
         // SAFETY: it asks for the calling thread's own number.
         let thread = unsafe { libc::pthread_self() };
@@ -77,5 +85,39 @@ impl Flag {
 impl Drop for Flag {
     fn drop(&mut self) {
         *self.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    static ARRIVED: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn arrived(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        ARRIVED.store(true, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn a_thread_of_a_program_that_blocks_every_signal_is_interrupted() {
+        signal::register_signal_handler(number(), arrived).unwrap();
+        let interrupted = std::thread::spawn(|| {
+            signal::block_signal(number()).unwrap();
+            let kick = || {
+                // SAFETY: it is the calling thread's own number, and the signal has a handler.
+                unsafe { libc::pthread_kill(libc::pthread_self(), number()) };
+            };
+            let inherited = std::thread::spawn(move || {
+                kick();
+                assert!(!ARRIVED.load(Ordering::SeqCst), "it is blocked");
+                listen();
+                kick();
+                ARRIVED.load(Ordering::SeqCst)
+            });
+            inherited.join().unwrap()
+        });
+        assert!(interrupted.join().unwrap());
     }
 }
