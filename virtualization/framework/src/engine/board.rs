@@ -202,6 +202,8 @@ impl Board {
 impl Drop for Board {
     fn drop(&mut self) {
         self.debugged.set(None);
+        // A vCPU may wait for a disk's thread, and that for a server: nobody is to wait for that.
+        self.peripherals.give_up();
     }
 }
 

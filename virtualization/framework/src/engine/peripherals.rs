@@ -30,7 +30,7 @@ const HOST_BRIDGE: Identity = Identity { vendor: 0x1af4, device: 0x10f0, class: 
 /// The devices, as far as the machine has to do with them while they are in use.
 /// The order of the fields is the order of their end.
 pub struct Peripherals {
-    _servers: storage::Servers,
+    servers: storage::Servers,
     functions: Vec<Arc<VirtioPci>>,
     _networks: Networks,
 }
@@ -129,7 +129,7 @@ impl Peripherals {
             }
             functions.push(function);
         }
-        Ok((Self { _servers: servers, functions, _networks: networks }, bus))
+        Ok((Self { servers, functions, _networks: networks }, bus))
     }
 
     /// The devices as they are, while they stand still.
@@ -150,6 +150,11 @@ impl Peripherals {
             function.restore(saved).map_err(|error| format!("It does not fit the device {function:?}: {error}"))?;
         }
         Ok(())
+    }
+
+    /// Waits for no server any longer: what is still asked of one fails.
+    pub fn give_up(&self) {
+        self.servers.end();
     }
 
     /// Makes the devices' own threads stand still.

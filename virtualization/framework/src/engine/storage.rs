@@ -27,9 +27,16 @@ pub type Told = Box<dyn Fn(NbdEvent) + Send + Sync>;
 #[derive(Default)]
 pub struct Servers(Vec<Arc<NbdClient>>);
 
+impl Servers {
+    /// Nobody waits for them any longer.
+    pub fn end(&self) {
+        self.0.iter().for_each(|server| server.end());
+    }
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
-        self.0.iter().for_each(|server| server.end());
+        self.end();
     }
 }
 
