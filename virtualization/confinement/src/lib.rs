@@ -31,7 +31,9 @@ mod filter;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 use filter as files;
 
+use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -92,11 +94,21 @@ pub struct Status {
     pub landlock: Option<u32>,
 }
 
-/// How a machine's threads are confined. Clones are cheap.
-#[derive(Debug, Clone)]
+/// Told which thread panicked.
+type Told = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a machine's threads are confined, and who is told when one of them panics. Clones are cheap.
+#[derive(Clone)]
 pub struct Confinement {
     filters: Option<Arc<filter::Filters>>,
     landlock: Option<u32>,
+    panicked: Option<Told>,
+}
+
+impl fmt::Debug for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Confinement").field("filters", &self.filters).field("landlock", &self.landlock).finish_non_exhaustive()
+    }
 }
 
 impl Confinement {
@@ -106,12 +118,18 @@ impl Confinement {
     /// Where the tables make no filters, which they always do.
     pub fn new() -> io::Result<Self> {
         let filters = if filter::supported() { Some(Arc::new(filter::Filters::new()?)) } else { None };
-        Ok(Self { filters, landlock: files::version() })
+        Ok(Self { filters, landlock: files::version(), panicked: None })
     }
 
     /// Not at all.
     pub const fn off() -> Self {
-        Self { filters: None, landlock: None }
+        Self { filters: None, landlock: None, panicked: None }
+    }
+
+    /// The same, for threads of whose panics this is told, by name, on the thread itself.
+    #[must_use]
+    pub fn telling(&self, panicked: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { panicked: Some(Arc::new(panicked)), ..self.clone() }
     }
 
     /// What of it is on.
@@ -158,17 +176,40 @@ impl Confinement {
         confine: impl FnOnce(&Self) -> io::Result<()> + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
         let ((sender, confined), this) = (sync_channel(1), self.clone());
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
             let result = confine(&this);
             let is_confined = result.is_ok();
             // Whoever starts it waits for this.
             let _ = sender.send(result);
             drop(sender);
-            if is_confined {
-                run();
+            // What it left half done goes with the machine, which whoever is told ends.
+            if is_confined && let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                if let Some(told) = this.panicked {
+                    told(&name);
+                }
+                resume_unwind(panic);
             }
         })?;
         confined.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended before it was confined")))?;
         Ok(thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_is_told_of() {
+        let (sender, told) = channel();
+        let confinement = Confinement::off().telling(move |name| sender.send(name.to_owned()).unwrap());
+        for panics in [false, true] {
+            let run = move || assert!(!panics, "as it should");
+            let ended = confinement.spawn(Thread::Events, format!("panics: {panics}"), run).unwrap().join();
+            assert_eq!(ended.is_err(), panics);
+        }
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["panics: true"]);
     }
 }

@@ -22,6 +22,8 @@ pub enum Step {
     PortWrite(u16, Vec<u8>),
     /// Leaves the guest for this reason.
     Exit(Exit),
+    /// Panics, as a device may that has a bug.
+    Panic,
 }
 
 /// The hypervisor; clones are the same one.
@@ -265,6 +267,7 @@ impl Vcpu for FakeVcpu {
                         Exit::Continue
                     }
                     Step::Exit(exit) => exit,
+                    Step::Panic => panic!("as the test wants"),
                 };
             }
             steps = self.hypervisor.steps.1.wait(steps).unwrap_or_else(PoisonError::into_inner);

@@ -75,6 +75,14 @@ impl Board {
         control: Sender<Message>,
         origin: &Origin<'_>,
     ) -> Result<Self> {
+        let surroundings = {
+            let control = control.clone();
+            &surroundings.telling(move |thread| {
+                let why = format!("The thread {thread} panicked, which is a bug in a device or in the engine");
+                // Without the control thread the board is about to go.
+                let _ = control.send(Message::Failed { board: number, why });
+            })
+        };
         let Surroundings { hypervisor, outside, confinement } = surroundings;
         let count = u8::try_from(configuration.cpu_count).unwrap_or(u8::MAX);
         if usize::from(count) > hypervisor.maximum_vcpus() {

@@ -19,6 +19,14 @@ pub struct Surroundings {
     pub confinement: Confinement,
 }
 
+impl Surroundings {
+    /// The same, where it is told which of the threads that are started panicked.
+    pub fn telling(&self, panicked: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let (hypervisor, outside) = (Arc::clone(&self.hypervisor), self.outside.clone());
+        Self { hypervisor, outside, confinement: self.confinement.telling(panicked) }
+    }
+}
+
 /// TCP ports of the configuration's servers, which are connected to again when they were lost.
 pub fn ports(configuration: &VirtualMachineConfiguration) -> Vec<u16> {
     let port = |attachment: &StorageAttachment| match attachment {

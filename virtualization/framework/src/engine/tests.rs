@@ -155,6 +155,19 @@ fn what_the_guest_cannot_survive_is_an_error() {
 }
 
 #[test]
+fn a_device_that_panics_is_an_error() {
+    let Setup { hypervisor, machine, mut events, kernel: _kernel, .. } = machine();
+    machine.start().wait().unwrap();
+    hypervisor.then(Step::Panic);
+    let (_, event) = states_until_event(&mut events);
+    let Event::StoppedWithError(error) = event else { panic!("{event:?}") };
+    assert!(error.to_string().contains("vCPU 0 panicked"), "{error}");
+    assert_eq!(machine.state(), State::Error);
+    machine.start().wait().unwrap();
+    machine.pause().wait().unwrap();
+}
+
+#[test]
 fn what_the_host_refuses_is_said_and_nothing_is_left() {
     let Setup { hypervisor, machine, kernel, .. } = machine();
     hypervisor.refuse(true);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -232,7 +233,11 @@ fn run(index: usize, mut vcpu: Box<dyn Vcpu>, shared: &Shared, bus: &MachineBus)
     while let Some(running) = shared.stand(index, vcpu) {
         vcpu = running;
         let why = loop {
-            match vcpu.run(bus) {
+            // Devices are called from here, and one that panics is not to make everybody wait for this vCPU.
+            let Ok(exit) = catch_unwind(AssertUnwindSafe(|| vcpu.run(bus))) else {
+                break Some(format!("vCPU {index} panicked, which is a bug in a device or in the engine"));
+            };
+            match exit {
                 Exit::Continue => {}
                 Exit::Kicked => break None,
                 Exit::Debug(why) if shared.stopped(index, why) => break None,
