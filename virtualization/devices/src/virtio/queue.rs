@@ -12,6 +12,9 @@ use crate::pci::Msix;
 /// A chain of descriptors that the guest made available.
 pub type Chain<'a> = DescriptorChain<&'a GuestMemory>;
 
+/// Chains that are served before others have their turn.
+const TURN: usize = 128;
+
 /// A queue that the guest's driver has set up.
 #[derive(Debug)]
 pub struct ActiveQueue {
@@ -73,8 +76,9 @@ impl ActiveQueue {
         &self.memory
     }
 
-    /// Serves every chain that there is, until there are none, and interrupts the guest if it wants that. `serve` returns how many bytes
-    /// it has written to the chain, or `None` to leave it and all others for later.
+    /// Serves every chain that there is, and interrupts the guest if it wants that. `serve` returns how many bytes it has written to the
+    /// chain, or `None` to leave it and all others for later. A guest adds chains as fast as they are served: after many of them the others
+    /// are for later, too, and the doorbell rings by itself.
     ///
     /// # Errors
     /// Where the queue itself makes no sense: the device needs a reset.
@@ -132,6 +136,7 @@ impl ActiveQueue {
     }
 
     fn serve_all(&mut self, serve: &mut impl FnMut(Chain<'_>) -> Option<u32>) -> Result<(), Error> {
+        let mut served = 0;
         loop {
             self.queue.disable_notification(&self.memory)?;
             // Not `pop_descriptor_chain`, which makes "none" of an index that makes no sense, and so an endless loop of this.
@@ -142,6 +147,11 @@ impl ActiveQueue {
                     return Ok(());
                 };
                 self.give_back(head, written)?;
+                served += 1;
+                if served == TURN {
+                    self.doorbell.signal();
+                    return Ok(());
+                }
             }
             // The guest may have added one between the last look and this.
             if !self.queue.enable_notification(&self.memory)? {
