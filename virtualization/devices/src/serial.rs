@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hv::{Event, Interrupt};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use serde::{Deserialize, Serialize};
 use vm_superio::serial::SerialEvents;
 use vm_superio::{Serial, SerialState, Trigger};
@@ -14,42 +16,130 @@ use vm_superio::{Serial, SerialState, Trigger};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
 /// How long a guest waits for someone who does not read, before what it writes is lost.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Bytes that are written at once: what a pipe that can be written has room for (`PIPE_BUF`).
+const CHUNK: usize = 4096;
 
 /// Where characters go: a file, pipe, terminal or socket, which may stop taking them.
+///
+/// As [`Write`] it takes everything: the guest waits for a moment for whoever reads, and then what it writes is lost. `take` never
+/// waits.
 #[derive(Debug)]
 pub struct Output {
     file: Option<Arc<File>>,
+    may_be_socket: bool,
     /// Nobody reads: what comes is lost until somebody does.
     loses: bool,
+    /// How much longer it is waited for who reads.
+    patience: Duration,
 }
 
 impl Output {
     /// To this file; to nowhere without.
     pub fn new(file: Option<Arc<File>>) -> Self {
-        Self { file, loses: false }
+        Self { file, may_be_socket: true, loses: false, patience: PATIENCE }
     }
 
-    fn is_writable(&mut self, file: &File) -> bool {
-        let patience = if self.loses { Duration::ZERO } else { PATIENCE };
-        let patience = Timespec::try_from(patience).ok();
-        let mut descriptors = [PollFd::new(file, PollFlags::OUT)];
-        let ready = matches!(rustix::event::poll(&mut descriptors, patience.as_ref()), Ok(1..));
-        self.loses = !ready || descriptors[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
-        !self.loses
+    /// What is written to.
+    pub(crate) fn file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref()
+    }
+
+    /// Takes as many bytes as there is room for now, and says how many those were: all of them where they go nowhere, or get lost.
+    pub(crate) fn take(&mut self, data: &[u8]) -> usize {
+        let Some(file) = self.file.clone() else { return data.len() };
+        let mut taken = 0;
+        while let Some(part) = data.get(taken..).filter(|left| !left.is_empty()).map(|left| &left[..left.len().min(CHUNK)]) {
+            match poll(&file, Duration::ZERO) {
+                Ready::Room => {}
+                Ready::Full => break,
+                Ready::Gone => {
+                    self.loses = true;
+                    break;
+                }
+            }
+            match self.write_now(&file, part) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => {
+                    self.loses = false;
+                    taken += count;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    self.loses = true;
+                    break;
+                }
+            }
+        }
+        if self.loses { data.len() } else { taken }
+    }
+
+    /// Whoever reads has been waited for long enough: what comes is lost until there is room again.
+    pub(crate) fn give_up(&mut self) {
+        self.loses = true;
+    }
+
+    /// Writes to what has room. Only a socket can be asked not to wait where there is less of it.
+    fn write_now(&mut self, file: &File, part: &[u8]) -> Result<usize, Errno> {
+        if self.may_be_socket {
+            match rustix::net::send(file, part, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::NOTSOCK) => self.may_be_socket = false,
+                other => return other,
+            }
+        }
+        rustix::io::write(file, part)
+    }
+
+    /// Waits for room; false where there was none for long enough.
+    fn wait(&mut self) -> bool {
+        let Some(file) = self.file.clone() else { return true };
+        let begun = Instant::now();
+        let patience = self.patience;
+        // The thread may be interrupted: it is waited on, but no longer in all.
+        let ready = poll(&file, patience);
+        // What says that it has room, and then takes nothing, is not asked for ever.
+        self.patience = patience.saturating_sub(begun.elapsed().max(Duration::from_millis(1)));
+        match ready {
+            Ready::Room => true,
+            Ready::Full => !self.patience.is_zero(),
+            Ready::Gone => false,
+        }
+    }
+}
+
+/// What is to be said of something that is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Room,
+    Full,
+    Gone,
+}
+
+/// Whether there is room, or there is after at most this long; a signal makes it `Full` sooner.
+fn poll(file: &File, patience: Duration) -> Ready {
+    let patience = Timespec::try_from(patience).ok();
+    let mut descriptors = [PollFd::new(file, PollFlags::OUT)];
+    match rustix::event::poll(&mut descriptors, patience.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ready::Full,
+        Ok(_) if !descriptors[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) => Ready::Room,
+        _ => Ready::Gone,
     }
 }
 
 impl Write for Output {
     /// Takes everything; what cannot be written is lost.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if let Some(file) = self.file.clone() {
-            // A pipe that can be written takes at least this much at once (PIPE_BUF).
-            for part in data.chunks(4096) {
-                if self.is_writable(&file) {
-                    let _ = (&*file).write_all(part);
-                }
+        let mut taken = self.take(data);
+        if taken == data.len() && !self.loses {
+            self.patience = PATIENCE;
+        }
+        // However much it is, and however often there is a little room, it is waited no longer than that.
+        while taken < data.len() {
+            if !self.wait() {
+                self.loses = true;
             }
+            taken += self.take(&data[taken..]);
         }
         Ok(data.len())
     }
@@ -207,7 +297,7 @@ impl Reader {
         watches.add(Self::EMPTIED, &self.emptied, Interest::Read)?;
         match watches.add(Self::INPUT, &self.file, Interest::Read) {
             // A file is always ready.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 self.is_watched = false;
                 self.emptied.signal();
                 Ok(())
@@ -237,7 +327,7 @@ impl Reader {
                 // It takes no more than it has room for, and that was looked at.
                 let _ = registers.enqueue_raw_bytes(&bytes[..count]);
             }
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(Errno::INTR | Errno::AGAIN) => {}
             Err(error) => {
                 tracing::warn!(%error, "the serial port's input cannot be read any longer");
                 watches.remove(Self::INPUT);
@@ -265,9 +355,12 @@ impl Handler for Reader {
 }
 
 #[cfg(test)]
+// One of them interrupts a thread.
+#[allow(unsafe_code)]
 mod tests {
     use std::io::{Read, Seek};
     use std::os::fd::OwnedFd;
+    use std::os::unix::thread::JoinHandleExt;
 
     use confinement::{Confinement, Thread};
     use hv::Interrupts;
@@ -285,7 +378,7 @@ mod tests {
 
     /// What the guest reads, waiting for each character.
     fn guest_reads(uart: &Uart, count: usize) -> Vec<u8> {
-        let until = std::time::Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(10);
         let mut read = Vec::new();
         while read.len() < count {
             let mut status = [0];
@@ -295,7 +388,7 @@ mod tests {
                 uart.read(0, &mut byte);
                 read.extend(byte);
             } else {
-                assert!(std::time::Instant::now() < until, "only {} characters arrived", read.len());
+                assert!(Instant::now() < until, "only {} characters arrived", read.len());
                 std::thread::yield_now();
             }
         }
@@ -348,6 +441,27 @@ mod tests {
         input.rewind().unwrap();
         let uart = uart(Some(Arc::new(input)), None, &events);
         assert_eq!(guest_reads(&uart, sent.len()), sent);
+    }
+
+    extern "C" fn nothing(_: libc::c_int) {}
+
+    #[test]
+    fn who_is_interrupted_while_it_waits_loses_nothing() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut output = Output::new(Some(file(writer)));
+        let full = std::iter::from_fn(|| Some(output.take(&[b'x'; CHUNK])).filter(|count| *count > 0)).sum::<usize>();
+        // SAFETY: the handler does nothing.
+        unsafe { libc::signal(libc::SIGUSR2, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+        let writing = std::thread::spawn(move || output.write(b"!").map(|_| output.loses));
+        for _ in 0..100 {
+            // SAFETY: the thread has not been joined, and the signal has a handler.
+            unsafe { libc::pthread_kill(writing.as_pthread_t(), libc::SIGUSR2) };
+            std::thread::yield_now();
+        }
+        let mut written = vec![0; full + 1];
+        File::from(reader).read_exact(&mut written).unwrap();
+        assert_eq!(written.last(), Some(&b'!'));
+        assert!(!writing.join().unwrap().unwrap());
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! The console (Virtio 1.2, 5.3): one port, or several with names.
 //!
-//! It has a thread of its own, as whoever reads a port may keep it waiting for a moment, before what comes is lost ([`Output`]).
+//! It has a thread of its own. Whoever reads a port may keep the guest waiting for a moment, before what comes is lost ([`Output`]); the
+//! thread waits for nobody, so that it can always be made to stand still.
 
-use std::collections::{BTreeMap, VecDeque};
+mod attachments;
+
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+pub use attachments::{Attachment, Attachments};
 use confinement::{Confinement, Thread};
 use hv::Event;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -17,7 +22,7 @@ use serde_json::{Value, json};
 use super::buffers::Buffers;
 use super::queue::{ActiveQueue, Failure};
 use super::{Activation, Kind, VirtioDevice, parse};
-use crate::serial::Output;
+use crate::serial::{Output, PATIENCE};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
 const QUEUE_SIZE: u16 = 64;
@@ -28,10 +33,14 @@ const CONTROL_RECEIVE: u16 = 2;
 const CONTROL_TRANSMIT: u16 = 3;
 /// Tokens of the ports' inputs come after those of the queues, which are their numbers.
 const FIRST_INPUT: u32 = 1 << 16;
+/// And those of the ports' outputs after these.
+const FIRST_OUTPUT: u32 = 1 << 20;
 /// The token of new attachments.
 const ATTACHED: u32 = 1 << 24;
 /// Bytes that are moved at once.
 const CHUNK: usize = 4096;
+/// Bytes that a port's guest writes before others have their turn.
+const TURN: usize = 64 << 10;
 
 /// Control messages (5.3.6.2).
 mod control {
@@ -54,50 +63,6 @@ pub struct Port {
     pub is_console: bool,
 }
 
-/// Where the characters of a port come from, and where they go.
-#[derive(Debug, Clone, Default)]
-pub struct Attachment {
-    /// Where the guest's input comes from.
-    pub input: Option<Arc<File>>,
-    /// Where its output goes.
-    pub output: Option<Arc<File>>,
-}
-
-/// What the ports of a console are attached to: the host's side, which outlives the device.
-#[derive(Debug, Default)]
-pub struct Attachments {
-    ports: Mutex<BTreeMap<u32, Attachment>>,
-    /// Ports whose attachment is another one than the device knows, and how it is told.
-    changed: Mutex<(Vec<u32>, Option<Event>)>,
-}
-
-impl Attachments {
-    /// Those of ports by their number.
-    pub fn new(ports: impl IntoIterator<Item = (u32, Attachment)>) -> Self {
-        Self { ports: Mutex::new(ports.into_iter().collect()), changed: Mutex::default() }
-    }
-
-    /// From now on the port is attached to this. What the guest has written before may still go to the old attachment.
-    pub fn set(&self, port: u32, attachment: Attachment) {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(port, attachment);
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.0.push(port);
-        if let Some(device) = &changed.1 {
-            device.signal();
-        }
-    }
-
-    fn of(&self, port: u32) -> Attachment {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner).get(&port).cloned().unwrap_or_default()
-    }
-
-    fn take_changed(&self) -> Vec<u32> {
-        let mut changed = std::mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner).0);
-        changed.dedup();
-        changed
-    }
-}
-
 /// Told when a program in the guest opens or closes a port: its number, and which of the two.
 pub type Opened = Box<dyn Fn(u32, bool) + Send + Sync>;
 
@@ -116,6 +81,25 @@ struct PortState {
     is_open: bool,
     is_watched: bool,
     has_ended: bool,
+    /// Bytes of the guest's next chain that have been written.
+    written: usize,
+    /// There is no room for the rest, and until when that is waited for.
+    until: Option<Instant>,
+}
+
+impl PortState {
+    fn new(port: Port, attachments: &Attachments, is_open: bool) -> Self {
+        let Attachment { input, output } = attachments.of(port.number);
+        let output = Output::new(output);
+        Self { port, input, output, is_open, is_watched: false, has_ended: false, written: 0, until: None }
+    }
+
+    /// Waits no longer for whoever reads what the guest writes.
+    fn stop_waiting(&mut self, index: usize, watches: &mut Watches) {
+        if self.until.take().is_some() {
+            watches.remove(output_token(index));
+        }
+    }
 }
 
 /// Control messages that wait for room in the guest.
@@ -177,12 +161,9 @@ impl Console {
         confinement: &Confinement,
     ) -> io::Result<Self> {
         let attached = Event::new()?;
-        *attachments.changed.lock().unwrap_or_else(PoisonError::into_inner) = (Vec::new(), Some(attached.clone()));
-        let state = |port: Port| {
-            let Attachment { input, output } = attachments.of(port.number);
-            PortState { port, input, output: Output::new(output), is_open: !is_multiport, is_watched: false, has_ended: false }
-        };
-        let ports = Ports { ports: ports.into_iter().map(state).collect(), is_multiport, opened };
+        attachments.tell(attached.clone());
+        let ports = ports.into_iter().map(|port| PortState::new(port, &attachments, !is_multiport)).collect();
+        let ports = Ports { ports, is_multiport, opened };
         let ports = Arc::new(Mutex::new(ports));
         let (events, messages) = (EventLoop::new("vm-console", Thread::Console, confinement)?, Messages::default());
         Ok(Self { ports, attachments, attached, events, running: None, messages, count, is_multiport })
@@ -230,19 +211,19 @@ impl VirtioDevice for Console {
         let mut ports = lock(&self.ports);
         let is_multiport = ports.is_multiport;
         for state in &mut ports.ports {
-            (state.is_open, state.is_watched) = (!is_multiport, false);
+            (state.is_open, state.is_watched, state.written, state.until) = (!is_multiport, false, 0, None);
         }
     }
 
     fn save(&mut self) -> io::Result<Value> {
-        let open: Vec<bool> = lock(&self.ports).ports.iter().map(|state| state.is_open).collect();
-        Ok(json!((open, &*lock(&self.messages))))
+        let ports: Vec<(bool, usize)> = lock(&self.ports).ports.iter().map(|state| (state.is_open, state.written)).collect();
+        Ok(json!((ports, &*lock(&self.messages))))
     }
 
     fn restore(&mut self, state: &Value) -> io::Result<()> {
-        let (open, messages): (Vec<bool>, VecDeque<Vec<u8>>) = parse(state)?;
-        for (state, is_open) in lock(&self.ports).ports.iter_mut().zip(open) {
-            state.is_open = is_open;
+        let (ports, messages): (Vec<(bool, usize)>, VecDeque<Vec<u8>>) = parse(state)?;
+        for (state, saved) in lock(&self.ports).ports.iter_mut().zip(ports) {
+            (state.is_open, state.written) = saved;
         }
         *lock(&self.messages) = messages;
         Ok(())
@@ -301,8 +282,13 @@ impl Server {
             if std::mem::take(&mut state.is_watched) {
                 watches.remove(input_token(index));
             }
+            state.stop_waiting(index, watches);
             let Attachment { input, output } = self.attachments.of(number);
             (state.input, state.output, state.has_ended) = (input, Output::new(output), false);
+            // What had no room in the one before.
+            if let Some((_, queue)) = queues_of(number).and_then(|(_, transmit)| self.queues.iter().find(|(other, _)| *other == transmit)) {
+                queue.doorbell().signal();
+            }
         }
     }
 
@@ -379,27 +365,56 @@ impl Server {
         Ok(())
     }
 
-    /// From the guest to the host.
-    fn transmit(&mut self, index: usize) -> Result<(), virtio_queue::Error> {
+    /// From the guest to the host: as much as there is room for now. A chain for which there is too little stays where it is.
+    fn transmit(&mut self, index: usize, watches: &mut Watches) -> Result<(), virtio_queue::Error> {
         let shared = Arc::clone(&self.ports);
         let mut ports = lock(&shared);
         let Some(state) = ports.ports.get_mut(index) else { return Ok(()) };
         let Some(queue) = queues_of(state.port.number).and_then(|(_, number)| self.queue(number)) else { return Ok(()) };
         let memory = queue.memory().clone();
+        let (mut left, mut is_full) = (TURN, false);
         queue.serve(|chain| {
             let mut bytes = [0; CHUNK];
+            let mut skipped = 0;
             for part in Buffers::of(chain, &memory).unwrap_or_default().take_readable() {
-                let mut left = part;
-                while !left.is_empty() {
-                    let count = left.copy_to(&mut bytes[..]);
-                    // It takes everything.
-                    let _ = state.output.write(&bytes[..count]);
-                    let Ok(rest) = left.offset(count) else { break };
-                    left = rest;
+                let skip = (state.written - skipped).min(part.len());
+                skipped += skip;
+                let Ok(mut rest) = part.offset(skip) else { continue };
+                while !rest.is_empty() {
+                    let count = rest.copy_to(&mut bytes[..CHUNK.min(left)]);
+                    let taken = state.output.take(&bytes[..count]);
+                    (state.written, skipped, left) = (state.written + taken, skipped + taken, left - taken);
+                    is_full = taken < count;
+                    if is_full || left == 0 {
+                        return None;
+                    }
+                    let Ok(more) = rest.offset(taken) else { break };
+                    rest = more;
                 }
             }
+            state.written = 0;
             Some(0)
-        })
+        })?;
+        if !is_full {
+            state.stop_waiting(index, watches);
+        } else if let Some(until) = &mut state.until {
+            // Whoever reads a little is waited for again.
+            if left < TURN {
+                *until = Instant::now() + PATIENCE;
+            }
+        } else {
+            let is_watched = state.output.file().is_some_and(|file| watches.add(output_token(index), file, Interest::Write).is_ok());
+            if is_watched {
+                state.until = Some(Instant::now() + PATIENCE);
+            } else {
+                state.output.give_up();
+            }
+        }
+        if left == 0 || is_full && state.until.is_none() {
+            // There is more, when others have had their turn.
+            queue.doorbell().signal();
+        }
+        Ok(())
     }
 
     /// From the host to the guest.
@@ -474,6 +489,17 @@ impl Server {
         }
     }
 
+    /// Serves nothing any longer.
+    fn stop(&self, watches: &mut Watches) {
+        self.queues.iter().map(|(number, _)| (*number).into()).chain([ATTACHED]).for_each(|token| watches.remove(token));
+        for (index, state) in lock(&self.ports).ports.iter_mut().enumerate() {
+            state.stop_waiting(index, watches);
+            if std::mem::take(&mut state.is_watched) {
+                watches.remove(input_token(index));
+            }
+        }
+    }
+
     fn port_of_queue(&self, queue: u32) -> Option<usize> {
         let is_its = |state: &PortState| {
             queues_of(state.port.number).is_some_and(|(receive, transmit)| [u32::from(receive), u32::from(transmit)].contains(&queue))
@@ -484,6 +510,8 @@ impl Server {
     fn serve(&mut self, token: u32, watches: &mut Watches) -> Result<(), virtio_queue::Error> {
         if token == ATTACHED {
             self.attach(watches);
+        } else if let Some(index) = token.checked_sub(FIRST_OUTPUT) {
+            return self.transmit(index as usize, watches);
         } else if let Some(index) = token.checked_sub(FIRST_INPUT) {
             let index = index as usize;
             if matches!(self.receive(index)?, Received::NoRoom) {
@@ -499,7 +527,7 @@ impl Server {
             _ if token == ATTACHED => {}
             _ if self.is_controlled && token == u32::from(CONTROL_TRANSMIT) => self.take_control()?,
             _ if self.is_controlled && token == u32::from(CONTROL_RECEIVE) => self.give_control()?,
-            Some(index) if token % 2 == 1 => return self.transmit(index),
+            Some(index) if token % 2 == 1 => return self.transmit(index, watches),
             Some(_) | None => {}
         }
         let count = lock(&self.ports).ports.len();
@@ -524,14 +552,36 @@ fn input_token(index: usize) -> u32 {
     FIRST_INPUT + index as u32
 }
 
+fn output_token(index: usize) -> u32 {
+    FIRST_OUTPUT + index as u32
+}
+
 impl Handler for Server {
     fn ready(&mut self, token: u32, watches: &mut Watches) {
         if let Err(error) = self.serve(token, watches) {
-            let tokens: Vec<u32> = self.queues.iter().map(|(number, _)| (*number).into()).collect();
-            tokens.into_iter().chain([ATTACHED]).for_each(|token| watches.remove(token));
-            let count = lock(&self.ports).ports.len();
-            (0..count).for_each(|index| self.unwatch(index, watches));
+            self.stop(watches);
             self.failure.fail("console", &error);
+        }
+    }
+
+    fn until(&self) -> Option<Instant> {
+        lock(&self.ports).ports.iter().filter_map(|state| state.until).min()
+    }
+
+    fn overdue(&mut self, watches: &mut Watches) {
+        let now = Instant::now();
+        let count = lock(&self.ports).ports.len();
+        for index in 0..count {
+            if let Some(state) = lock(&self.ports).ports.get_mut(index).filter(|state| state.until.is_some_and(|until| until <= now)) {
+                state.output.give_up();
+            } else {
+                continue;
+            }
+            if let Err(error) = self.transmit(index, watches) {
+                self.stop(watches);
+                self.failure.fail("console", &error);
+                return;
+            }
         }
     }
 }

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::virtio::console::{Attachment, Attachments, Console, Port};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, confined};
+use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, Part, WRITE, confined};
 
 fn pipe() -> (File, File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -154,4 +154,80 @@ fn a_port_can_be_attached_to_something_else() {
     control(&mut driver, 0, 6, 1);
     host.write_all(b"third").unwrap();
     assert_eq!(next(&mut driver, 0, 100), b"third");
+}
+
+/// Offers a port's output a chain of this many bytes: the same memory over and over.
+fn offer(driver: &mut Driver, queue: u16, bytes: u64) {
+    let part = 1 << 20;
+    for index in 0..(bytes / part) as u16 {
+        let more = if u64::from(index) + 1 < bytes / part { NEXT } else { 0 };
+        driver.put_descriptor(queue, index, Descriptor(BUFFERS, part as u32, more, index + 1));
+    }
+    driver.offer(queue, 0);
+}
+
+#[test]
+fn a_reset_waits_for_no_reader() {
+    let (reader, output) = pipe();
+    let console = Console::single(attachment(None, Some(output)), &confined()).unwrap();
+    let mut driver = Driver::ready(Box::new(console), 0);
+    offer(&mut driver, 1, 60 << 20);
+    // The pipe is full, and its reader slow, who comes back again and again before it is given up.
+    let mut page = vec![0; 4096];
+    (&reader).read_exact(&mut page).unwrap();
+    let begun = Instant::now();
+    driver.write(0x14, &[0]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(driver.status(), 0);
+}
+
+#[test]
+fn what_is_read_slowly_arrives_and_the_rest_too_after_a_save() {
+    let (mut reader, output) = pipe();
+    let output = Arc::new(output);
+    let console = || Box::new(Console::single(Attachment { input: None, output: Some(output.clone()) }, &confined()).unwrap());
+    let mut driver = Driver::ready(console(), 0);
+    let sent: Vec<u8> = (0..300_000_u32).map(|index| (index / 1000) as u8).collect();
+    driver.memory.write_slice(&sent, GuestAddress(BUFFERS)).unwrap();
+    driver.put_descriptor(1, 0, Descriptor(BUFFERS, 300_000, 0, 0));
+    driver.offer(1, 0);
+    let mut received = vec![0; sent.len()];
+    reader.read_exact(&mut received[..100_000]).unwrap();
+    driver.function.pause();
+    let saved = driver.save();
+    driver.restore(console(), saved).unwrap();
+    driver.function.resume();
+    reader.read_exact(&mut received[100_000..]).unwrap();
+    assert!(received == sent);
+    driver.wait(1);
+}
+
+#[test]
+fn what_nobody_reads_is_lost_and_what_comes_later_is_not() {
+    let (mut reader, output) = pipe();
+    let console = Console::single(attachment(None, Some(output)), &confined()).unwrap();
+    let mut driver = Driver::ready(Box::new(console), 0);
+    offer(&mut driver, 1, 60 << 20);
+    driver.wait(1);
+    let mut held = vec![0; usize::try_from(rustix::io::ioctl_fionread(&reader).unwrap()).unwrap()];
+    reader.read_exact(&mut held).unwrap();
+    driver.request(1, &[Part::Give(b"later".to_vec())]);
+    let mut said = [0; 5];
+    reader.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"later");
+}
+
+#[test]
+fn what_has_no_room_goes_to_another_attachment() {
+    let attachments = Arc::new(Attachments::new([]));
+    let ports = vec![Port { number: 0, name: None, is_console: false }];
+    let console = Console::multiple(ports, attachments.clone(), 1, Box::new(|_, _| {}), &confined()).unwrap();
+    let (full, output) = pipe();
+    attachments.set(0, attachment(None, Some(output)));
+    let mut driver = Driver::ready(Box::new(console), 1 << 1);
+    offer(&mut driver, 1, 1 << 20);
+    driver.until("there is something to read", |_| rustix::io::ioctl_fionread(&full).unwrap() > 0);
+    let (mut reader, output) = pipe();
+    attachments.set(0, attachment(None, Some(output)));
+    reader.read_exact(&mut vec![0; 700_000]).unwrap();
 }

@@ -193,6 +193,8 @@ impl SerialAttachment {
         let ours = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).map_err(failed)?;
         // Not every system takes this when it is opened.
         rustix::io::fcntl_setfd(&ours, FdFlags::CLOEXEC).map_err(failed)?;
+        // One that has little room would keep who writes more waiting.
+        rustix::io::ioctl_fionbio(&ours, true).map_err(failed)?;
         rustix::pty::grantpt(&ours).map_err(failed)?;
         rustix::pty::unlockpt(&ours).map_err(failed)?;
         let name = rustix::pty::ptsname(&ours, Vec::new()).map_err(failed)?;
@@ -217,6 +219,8 @@ impl SerialAttachment {
 mod tests {
     use std::io::{Read, Write};
 
+    use rustix::event::{PollFd, PollFlags};
+
     use super::*;
 
     #[test]
@@ -227,12 +231,25 @@ mod tests {
             let path = attachment.terminal_path().unwrap();
             let mut program = OpenOptions::new().read(true).write(true).open(path).unwrap();
             program.write_all(b"a\x03\r").unwrap();
-            let mut bytes = [0; 3];
-            input.read_exact(&mut bytes).unwrap();
+            let mut bytes = Vec::new();
+            while bytes.len() < 3 {
+                let mut more = [0; 3];
+                rustix::event::poll(&mut [PollFd::new(input, PollFlags::IN)], None).unwrap();
+                let count = input.read(&mut more).unwrap();
+                bytes.extend(&more[..count]);
+            }
             assert_eq!(&bytes, b"a\x03\r");
             output.write_all(b"b\n").unwrap();
             program.read_exact(&mut bytes[..2]).unwrap();
             assert_eq!(&bytes[..2], b"b\n");
         }
+    }
+
+    #[test]
+    fn a_pseudo_terminal_that_nobody_reads_keeps_nobody_waiting() {
+        let attachment = SerialAttachment::pseudo_terminal().unwrap();
+        let mut output = attachment.output.as_deref().unwrap();
+        let written: usize = std::iter::from_fn(|| output.write(&[b'x'; 4096]).ok()).sum();
+        assert!(written > 0);
     }
 }
