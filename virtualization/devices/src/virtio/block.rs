@@ -72,6 +72,8 @@ impl std::fmt::Debug for Worker {
 struct Running {
     _registration: Registration,
     server: Arc<Mutex<Server>>,
+    /// It takes no further request.
+    paused: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Running {
@@ -83,6 +85,17 @@ impl std::fmt::Debug for Running {
 impl Running {
     fn lock(&self) -> MutexGuard<'_, Server> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes nothing more, when what it does just now is done.
+    fn stop_taking(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Goes on.
+    fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+        self.lock().queue().doorbell().signal();
     }
 }
 
@@ -146,22 +159,23 @@ impl VirtioDevice for Block {
         for (number, queue) in activation.queues {
             // There are as many as queues.
             let Worker { thread, transfers } = self.workers.get(usize::from(number)).ok_or(io::ErrorKind::NotFound)?;
-            let mut server = Server::new(queue, Arc::clone(&self.disk), Arc::clone(transfers), activation.failure.clone(), write_through);
-            if self.is_paused.load(Ordering::SeqCst) {
-                server.pause();
-            }
+            let server = Server::new(queue, Arc::clone(&self.disk), Arc::clone(transfers), activation.failure.clone(), write_through);
+            let paused = server.paused();
+            paused.store(self.is_paused.load(Ordering::SeqCst), Ordering::SeqCst);
             let server = Arc::new(Mutex::new(server));
             let registration = thread.add(Serving(Arc::clone(&server)), |serving, watches| {
                 let server = serving.0.lock().unwrap_or_else(PoisonError::into_inner);
                 watches.add(DOORBELL, server.queue().doorbell(), Interest::Read)?;
                 watches.add(ENDED, server.event(), Interest::Read)
             })?;
-            self.queues.push(Running { _registration: registration, server });
+            self.queues.push(Running { _registration: registration, server, paused });
         }
         Ok(())
     }
 
     fn reset(&mut self) {
+        // All of them before any is waited for.
+        self.queues.iter().for_each(Running::stop_taking);
         self.queues.clear();
     }
 
@@ -179,12 +193,13 @@ impl VirtioDevice for Block {
 
     fn pause(&self) {
         self.is_paused.store(true, Ordering::SeqCst);
-        self.queues.iter().for_each(|queue| queue.lock().pause());
+        self.queues.iter().for_each(Running::stop_taking);
+        self.queues.iter().for_each(|queue| queue.lock().drain());
     }
 
     fn resume(&self) {
         self.is_paused.store(false, Ordering::SeqCst);
-        self.queues.iter().for_each(|queue| queue.lock().resume());
+        self.queues.iter().for_each(Running::resume);
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use hv::{Event, GuestMemory};
@@ -46,7 +47,7 @@ pub struct Server {
     /// For so many further requests others are likely to come while one is carried out.
     crowded: u32,
     inside: bool,
-    paused: bool,
+    paused: Arc<AtomicBool>,
     failed: bool,
 }
 
@@ -73,7 +74,7 @@ impl Server {
             pieces,
             crowded: 0,
             inside: false,
-            paused: false,
+            paused: Arc::default(),
             failed: false,
         }
     }
@@ -116,7 +117,7 @@ impl Server {
             if self.inside && self.pending.is_empty() {
                 self.leave();
             }
-            while !self.paused && self.pieces.len() < UNDER_WAY && !(self.inside && self.disk.gate.is_wanted()) {
+            while !self.paused.load(Ordering::SeqCst) && self.pieces.len() < UNDER_WAY && !(self.inside && self.disk.gate.is_wanted()) {
                 let (memory, size) = (&self.memory, self.disk.size());
                 // SAFETY: the memory is held for as long as the request.
                 let taken = self.queue.take(|head, chain| unsafe { Request::read(head, chain, memory, size) })?;
@@ -349,16 +350,9 @@ impl Server {
         }
     }
 
-    /// Takes nothing more; nothing is under way when this returns.
-    pub fn pause(&mut self) {
-        self.paused = true;
-        self.drain();
-    }
-
-    /// Goes on, when the queue's doorbell is next heard; it rings now.
-    pub fn resume(&mut self) {
-        self.paused = false;
-        self.queue.doorbell().signal();
+    /// While this is true it takes no further request: whoever wants it to stand still need not wait for all that the guest has asked for.
+    pub fn paused(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.paused)
     }
 }
 
