@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 1024;
 const WAITING: usize = 4096;
 /// The first port of the host's end of a connection that the host asks for.
 const FIRST_PORT: u32 = 1 << 30;
-/// Packets that the guest is given before other devices have their turn.
+/// Packets that are taken from the guest, or given to it, before other devices have their turn.
 const TURN: usize = 256;
 /// Bytes of data in one packet at most.
 const DATA_MAXIMUM: usize = 64 << 10;
@@ -306,7 +306,10 @@ impl Server {
     /// Takes the guest's packets, as long as there is room for what they cause.
     fn take_all(&mut self, watches: &mut Watches) -> Result<(), virtio_queue::Error> {
         let memory = self.transmit.memory().clone();
-        while self.waiting.len() < WAITING {
+        for _ in 0..TURN {
+            if self.waiting.len() >= WAITING {
+                return Ok(());
+            }
             // One at a time: what it causes is this server's, and the queue is part of that.
             let (mut taken, mut is_over) = (None, true);
             self.transmit.serve(|chain| {
@@ -324,6 +327,8 @@ impl Server {
                 return Ok(());
             }
         }
+        // There may be more; it has its turn again.
+        self.transmit.doorbell().signal();
         Ok(())
     }
 
