@@ -37,6 +37,8 @@ const STATISTICS_QUEUE: u32 = 2;
 /// The token of a wish for statistics, which is no queue's number.
 const ASKED: u32 = 1 << 16;
 
+/// Ranges of free memory taken from a chain at once.
+const RANGES_MAXIMUM: usize = 1024;
 /// Numbers of pages taken from a chain at once.
 const PAGES_MAXIMUM: usize = 64 << 10;
 
@@ -218,7 +220,7 @@ impl Server {
                 // It gets its pages as it touches them.
                 DEFLATE => {}
                 number if number == report => {
-                    for descriptor in chain.filter(|descriptor| descriptor.is_write_only()) {
+                    for descriptor in chain.filter(|descriptor| descriptor.is_write_only()).take(RANGES_MAXIMUM) {
                         give_back(&memory, descriptor.addr().0, descriptor.len().into());
                     }
                 }

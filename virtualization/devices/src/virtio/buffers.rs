@@ -7,6 +7,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::queue::Chain;
 
+/// Parts that a chain has at most: what the largest queue has descriptors, and a system call takes. A table of descriptors could have many
+/// more, which a driver must not make use of (Virtio 1.2, 2.7.5.3.1).
+const PARTS_MAXIMUM: usize = 1024;
+
 /// The parts of a chain, in order. What is taken from them is gone.
 #[derive(Debug, Default)]
 pub struct Buffers<'a> {
@@ -15,7 +19,8 @@ pub struct Buffers<'a> {
 }
 
 impl<'a> Buffers<'a> {
-    /// The parts of a chain; `None` where it makes no sense: a part outside memory, or something to read after room to write.
+    /// The parts of a chain; `None` where it makes no sense: a part outside memory, something to read after room to write, or
+    /// too many of them.
     pub fn of(chain: Chain<'a>, memory: &'a GuestMemory) -> Option<Self> {
         let mut buffers = Self::default();
         for descriptor in chain {
@@ -26,6 +31,9 @@ impl<'a> Buffers<'a> {
             } else if buffers.writable.is_empty() {
                 buffers.readable.push_back(slice);
             } else {
+                return None;
+            }
+            if buffers.readable.len() + buffers.writable.len() > PARTS_MAXIMUM {
                 return None;
             }
         }

@@ -160,6 +160,23 @@ fn a_request_in_an_indirect_table_is_carried_out() {
     assert_eq!(driver.wait(0), 513);
 }
 
+#[test]
+fn a_table_of_more_descriptors_than_any_queue_has_is_given_back() {
+    let mut driver = disk(&file(65_536), false);
+    let table = BUFFERS + 0x1000;
+    for (count, is_right) in [(500_u16, true), (1024, true), (1025, false), (65_535, false)] {
+        let data = |index| Descriptor(BUFFERS + 512, 1, NEXT | WRITE, index + 2);
+        let header = std::iter::once(Descriptor(BUFFERS, 16, NEXT, 1));
+        let last = std::iter::once(Descriptor(BUFFERS + 512, 1, WRITE, 0));
+        let bytes: Vec<u8> = header.chain((0..count - 2).map(data)).chain(last).flat_map(Descriptor::bytes).collect();
+        driver.memory.write_slice(&bytes, GuestAddress(table)).unwrap();
+        driver.put_descriptor(0, 0, Descriptor(table, u32::try_from(bytes.len()).unwrap(), INDIRECT, 0));
+        driver.offer(0, 0);
+        // As many bytes as no sector has, which is answered by an error.
+        assert_eq!(driver.wait(0), u32::from(is_right), "{count}");
+    }
+}
+
 fn descriptor() -> impl Strategy<Value = Descriptor> {
     let address = prop_oneof![Just(BUFFERS), Just(MEMORY - 100), Just(0), (0..3_u64).prop_map(|less| u64::MAX - less), any::<u64>()];
     let length = prop_oneof![Just(16_u32), Just(1), Just(512), 0..5000_u32, any::<u32>()];
