@@ -156,8 +156,27 @@ fn several_viewers_two_heads_and_whoever_dies_meanwhile() {
         let mut head = fresh.open(0).await.unwrap();
         assert!(!matches!(until(&mut head, "a picture", |_| true).await.shown, Shown::Unreadable(_)));
     });
-    // The keyboard reaches the guest: it switches itself off.
+    // The mouse reaches the guest, at the place that was meant: of 32767 parts of the screen, so many.
     guest.up();
+    guest.run(
+        "tablet=$(grep -l Tablet /sys/class/input/event*/device/name | cut -d/ -f5); \
+         (dd if=/dev/input/$tablet of=/tmp/tablet bs=24 count=64 2>/dev/null &) ; test -n \"$tablet\"",
+    );
+    assert_eq!(home.refused(&["click", "Guest", "5000", "5000"], 3)["kind"], "not_found");
+    let width = guest.picture().width;
+    guest.viv("click", &[&(width / 2).to_string(), "0", "--button", "right"]);
+    // Each event has eight numbers of 16 bits for the time, then its type, its code and its value.
+    let felt = eventually("the guest has felt the mouse", PATIENCE, || {
+        let text = guest.run("hexdump -v -e '12/2 \"%u \" \"\\n\"' /tmp/tablet");
+        let numbers = |line: &str| -> Vec<u32> { line.split_whitespace().skip(8).filter_map(|number| number.parse().ok()).collect() };
+        let events: Vec<Vec<u32>> = text.lines().map(numbers).collect();
+        // The right button is the key 273.
+        events.iter().any(|event| event.starts_with(&[1, 273, 1])).then_some(events)
+    });
+    let x = felt.iter().find(|event| event.starts_with(&[3, 0])).map(|event| event[2]);
+    assert!(x.is_some_and(|x| x.abs_diff(32767 / 2) < 100), "{felt:?}");
+
+    // The keyboard too: it switches itself off.
     guest.viv("key", &["ctrl-alt-delete"]);
     assert_eq!(guest.ending()["reason"], "guest_shutdown");
 }

@@ -46,6 +46,26 @@ fn verbs_reach_the_supervisor_and_its_refusals_the_person() {
 }
 
 #[test]
+fn keys_that_are_none_are_said_and_a_machine_without_a_display_takes_none() {
+    let home = home();
+    let _running = FakeSupervisor::start(&home, "Debian", true);
+    for (arguments, said) in [
+        (["key", "Debian", "ctrl-alt-enterr"], "enterr"),
+        (["key", "Debian", "ctrl-control"], "twice"),
+        (["type", "Debian", "50 €"], "'€'"),
+    ] {
+        let ran = home.viv(&arguments);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(said), "{ran:?}");
+    }
+    for arguments in [&["key", "Debian", "ctrl-alt-delete"][..], &["type", "Debian", "ls"], &["click", "Debian", "1", "2"]] {
+        let ran = home.viv(arguments);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains("no display that can be used") && ran.stderr.contains("viv doctor"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_guest_that_minds_the_power_button_is_stopped_by_it() {
     let home = home();
     let _running = FakeSupervisor::start(&home, "Debian", true);

@@ -223,6 +223,9 @@ fn a_machine_that_does_not_run_is_in_the_wrong_state() {
         &["reset", "Debian"],
         &["console", "Debian"],
         &["screenshot", "Debian"],
+        &["key", "Debian", "ctrl-alt-delete"],
+        &["type", "Debian", "root"],
+        &["click", "Debian", "10", "10"],
         &["events", "Debian"],
     ] {
         let ran = home.viv(arguments);
