@@ -80,7 +80,7 @@ fn frames_go_both_ways() {
 fn frames_on_a_stream_are_cut_as_they_were() {
     let (here, mut there) = UnixStream::pair().unwrap();
     let mut driver = card(Box::new(FrameStream::new(here.into())));
-    let frame = vec![3; 60_000];
+    let frame: Vec<u8> = (0..60_000_u32).map(|place| (place % 251) as u8).collect();
     let writer = frame.clone();
     let reading = std::thread::spawn(move || {
         // More than the socket holds at once.

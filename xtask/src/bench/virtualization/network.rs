@@ -14,7 +14,7 @@ use super::table::{Aim, Table, median};
 use crate::process;
 
 /// How often each side is asked.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// How long the host sends.
 const SENDS: Duration = Duration::from_millis(1500);
 /// What passt shows the host's own address as.

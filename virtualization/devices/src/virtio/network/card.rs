@@ -38,6 +38,8 @@ pub(super) struct Card {
     /// What the guest may leave to the card.
     left: Left,
     packet: Vec<u8>,
+    /// Room for a packet of the guest's.
+    outgoing: Vec<u8>,
     /// Bytes of a packet in `packet` for which the guest has no room yet.
     waiting: Option<usize>,
     /// The wire takes nothing now.
@@ -67,7 +69,7 @@ impl Card {
         (is_mergeable, left): (bool, Left),
     ) -> Self {
         let memory = receive.memory().clone();
-        let packet = vec![0; PACKET_MAXIMUM];
+        let (packet, outgoing) = (vec![0; PACKET_MAXIMUM], vec![0; PACKET_MAXIMUM]);
         let (wire, receives, is_watched, waiting, is_full) = (None, false, false, None, false);
         Self {
             pair,
@@ -83,6 +85,7 @@ impl Card {
             is_mergeable,
             left,
             packet,
+            outgoing,
             waiting,
             is_full,
         }
@@ -143,13 +146,13 @@ impl Card {
         let mut is_full = wire.has_backlog().map_err(Broken::Wire)?;
         let has_offloads = wire.has_offloads();
         let mut failed = None;
-        let (memory, left) = (&self.memory, self.left);
+        let (memory, left, room) = (&self.memory, self.left, &mut self.outgoing);
         self.transmit.serve(|chain| {
             if is_full {
                 return None;
             }
-            let Some(mut packet) = packet_of(Buffers::of(chain, memory).unwrap_or_default()) else { return Some(0) };
-            let sent = if has_offloads { wire.send(&packet) } else { segment::carry_out(&mut packet, left, |frame| wire.send(frame)) };
+            let Some(packet) = packet_of(Buffers::of(chain, memory).unwrap_or_default(), room) else { return Some(0) };
+            let sent = if has_offloads { wire.send(packet) } else { segment::carry_out(packet, left, |frame| wire.send(frame)) };
             match sent {
                 Ok(()) => Some(0),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -217,17 +220,18 @@ impl Card {
     }
 }
 
-/// A chain's packet; `None` for one that is none.
-fn packet_of(mut buffers: Buffers<'_>) -> Option<Vec<u8>> {
+/// A chain's packet, put into the room; `None` for one that is none.
+fn packet_of<'a>(mut buffers: Buffers<'_>, room: &'a mut [u8]) -> Option<&'a mut [u8]> {
     let length = buffers.readable_length();
-    if !(HEADER_SIZE + 1..=PACKET_MAXIMUM).contains(&length) {
+    if length <= HEADER_SIZE {
         return None;
     }
-    let mut packet = Vec::with_capacity(length);
+    let packet = room.get_mut(..length)?;
+    let mut place = &mut packet[..];
     for part in buffers.take_readable() {
-        let start = packet.len();
-        packet.resize(start + part.len(), 0);
-        part.copy_to(&mut packet[start..]);
+        let (now, later) = place.split_at_mut(part.len());
+        part.copy_to(now);
+        place = later;
     }
     Some(packet)
 }

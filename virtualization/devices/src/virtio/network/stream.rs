@@ -1,24 +1,25 @@
 //! Frames over a stream socket: each has its length before it, four bytes, the highest first (passt(1), "QEMU stream socket").
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::wire::{FRAME_MAXIMUM, Frames, HEADER_SIZE, plain};
 
 const LENGTH_SIZE: usize = 4;
-/// Bytes read at once.
-const READ_SIZE: usize = 64 << 10;
+/// Bytes that are read at once at most: several of the largest frames.
+const READ_SIZE: usize = 256 << 10;
 
 /// A connected stream socket with frames on it.
 #[derive(Debug)]
 pub struct FrameStream {
     socket: OwnedFd,
-    /// What was read and not yet taken, from `taken` on.
+    /// Room for what is read; what was read and not yet taken is from `taken` to `end`.
     read: Vec<u8>,
     taken: usize,
+    end: usize,
     /// What is still to be written.
     backlog: Vec<u8>,
 }
@@ -26,12 +27,12 @@ pub struct FrameStream {
 impl FrameStream {
     /// Frames on this socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, read: Vec::new(), taken: 0, backlog: Vec::new() }
+        Self { socket, read: vec![0; READ_SIZE], taken: 0, end: 0, backlog: Vec::new() }
     }
 
     /// A whole frame that was read, if there is one.
     fn take(&mut self, frame: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some((length, rest)) = self.read.get(self.taken..).and_then(|bytes| bytes.split_first_chunk::<LENGTH_SIZE>()) else {
+        let Some((length, rest)) = self.read.get(self.taken..self.end).and_then(|bytes| bytes.split_first_chunk::<LENGTH_SIZE>()) else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;
@@ -57,11 +58,11 @@ impl Frames for FrameStream {
             if let Some(length) = self.take(frame)? {
                 return Ok(HEADER_SIZE + length);
             }
-            self.read.drain(..std::mem::take(&mut self.taken));
-            let start = self.read.len();
-            self.read.resize(start + READ_SIZE, 0);
-            let received = rustix::net::recv(&self.socket, &mut self.read[start..], RecvFlags::DONTWAIT);
-            self.read.truncate(start + received.as_ref().map_or(0, |(length, _)| *length));
+            // The beginning of a frame, whose rest comes.
+            self.read.copy_within(self.taken..self.end, 0);
+            self.end -= std::mem::take(&mut self.taken);
+            let received = rustix::net::recv(&self.socket, &mut self.read[self.end..], RecvFlags::DONTWAIT);
+            self.end += received.as_ref().map_or(0, |(length, _)| *length);
             match received {
                 Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) | Err(Errno::INTR) => {}
@@ -76,9 +77,19 @@ impl Frames for FrameStream {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let length = u32::try_from(frame.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.backlog.extend(length.to_be_bytes());
+        let length = length.to_be_bytes();
+        let parts = [IoSlice::new(&length), IoSlice::new(frame)];
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = match rustix::net::sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        // What the socket did not take.
+        let (length, frame) = (length.get(sent..).unwrap_or_default(), frame.get(sent.saturating_sub(LENGTH_SIZE)..).unwrap_or_default());
+        self.backlog.extend(length);
         self.backlog.extend(frame);
-        self.has_backlog().map(drop)
+        Ok(())
     }
 
     fn has_backlog(&mut self) -> io::Result<bool> {
