@@ -80,20 +80,20 @@ pub struct Recording {
 }
 
 impl Display {
-    /// Listens to what the guest plays.
+    /// Listens to what the guest plays. QEMU plays for one listener at a time, and so for one of a relay's viewers.
     ///
     /// # Errors
-    /// Where the display has no sound.
+    /// Where the display has no sound, or another listens.
     pub async fn play(&self) -> Result<AudioOut> {
         let messages = register(self.connection(), PATH, AUDIO, "RegisterOutListener", "send sound").await?;
         let (sender, events) = mpsc::channel(WAITING);
         Ok(AudioOut { events, _listener: Task::spawn(serve(messages, Player { events: sender })) })
     }
 
-    /// Lets the guest record.
+    /// Lets the guest record. As with [`Self::play`], one at a time.
     ///
     /// # Errors
-    /// Where the display has no sound.
+    /// Where the display has no sound, or another is recorded.
     pub async fn record(&self, recorder: impl Recorder) -> Result<Recording> {
         let messages = register(self.connection(), PATH, AUDIO, "RegisterInListener", "take sound").await?;
         Ok(Recording { _listener: Task::spawn(serve(messages, Microphone { recorder })) })

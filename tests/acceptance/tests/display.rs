@@ -7,7 +7,7 @@ use std::sync::Arc;
 use acceptance::guests::Guests;
 use acceptance::{Guest, Home, PATIENCE, emulator, eventually};
 use machine::display::{Head, Shown, Size, SizeRequest, Surface, Update, Viewer};
-use qemu_display::Display;
+use qemu_display::{AudioEvent, AudioOut, Display};
 
 fn socket(guest: &Guest<'_>) -> PathBuf {
     let status = guest.status();
@@ -179,4 +179,57 @@ fn several_viewers_two_heads_and_whoever_dies_meanwhile() {
     // The keyboard too: it switches itself off.
     guest.viv("key", &["ctrl-alt-delete"]);
     assert_eq!(guest.ending()["reason"], "guest_shutdown");
+}
+
+/// Waits until something other than silence is heard.
+async fn is_a_tone(sound: &mut AudioOut) {
+    let heard = async {
+        let mut format = None;
+        loop {
+            match sound.next().await.expect("the sound goes on") {
+                AudioEvent::Init(_, init) => format = Some(init),
+                AudioEvent::Data(_, data) if data.iter().any(|byte| *byte != data[0]) => return format,
+                _ => {}
+            }
+        }
+    };
+    let format = tokio::time::timeout(PATIENCE, heard).await.expect("a tone").expect("a format before the sound");
+    assert!(format.frequency >= 8000 && format.channels > 0, "{format:?}");
+}
+
+#[test]
+fn what_a_guest_plays_is_heard_by_one_viewer_after_the_other() {
+    let Some(about) = Guests::find("x86_64") else { return };
+    let home = Home::new();
+    let guest = home.create("Guest", about.arguments("q35", ""));
+    home.ok(&["config", "set", "Guest", "Sound[0].Hardware", "pcspk"]);
+    guest.start();
+    guest.up();
+    run(async {
+        let display = connect(&guest).await;
+        let mut sound = display.play().await.unwrap();
+        // The PC's speaker follows the third timer: a square wave of 1000 Hz, switched on by the two lowest bits of port 97.
+        guest.run(
+            "port() { printf \"$2\" | dd of=/dev/port bs=1 seek=$1 conv=notrunc 2>/dev/null; }; \
+             port 67 '\\266' && port 66 '\\251' && port 66 '\\004' && port 97 '\\003'",
+        );
+        is_a_tone(&mut sound).await;
+        // QEMU plays for one at a time.
+        let other = connect(&guest).await;
+        assert!(matches!(other.play().await, Err(qemu_display::Error::Refused { .. })));
+        drop((sound, display));
+        let begun = async {
+            loop {
+                match other.play().await {
+                    Ok(sound) => return sound,
+                    // It learns in its own time that the first has gone.
+                    Err(qemu_display::Error::Refused { .. }) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let mut sound = tokio::time::timeout(PATIENCE, begun).await.expect("the second viewer's turn");
+        is_a_tone(&mut sound).await;
+    });
+    guest.viv("stop", &["--force"]);
 }
