@@ -110,6 +110,42 @@ fn a_disk_survives_its_server_s_restart() {
 }
 
 /// What an honest server says until it has been asked something: an export of this size, with discards and flushes.
+#[test]
+fn what_is_more_than_is_asked_for_at_once_is_asked_for_in_parts() {
+    const PARTS: u16 = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let (image, socket) = (folder.path().join("disk.raw"), folder.path().join("socket"));
+    std::fs::write(&image, vec![0; 16 << 20]).unwrap();
+    let _server = Server::start(&image, &socket);
+    let (client, _events) = client(socket, "disk", PATIENCE).unwrap();
+    let mut driver = driver(&client);
+    let data: Vec<u8> = (0..1_u32 << 20).map(|index| (index / 511) as u8).collect();
+    let place = BUFFERS + 0x1000;
+    driver.memory.write_slice(&data, GuestAddress(place)).unwrap();
+    for (kind, flags) in [(1, NEXT), (0, NEXT | WRITE)] {
+        driver.memory.write_slice(&header(kind, 3), GuestAddress(BUFFERS)).unwrap();
+        driver.put_descriptor(0, 0, Descriptor(BUFFERS, 16, NEXT, 1));
+        // The same memory, over and over.
+        (1..=PARTS).for_each(|index| driver.put_descriptor(0, index, Descriptor(place, 1 << 20, flags, index + 1)));
+        driver.put_descriptor(0, PARTS + 1, Descriptor(BUFFERS + 16, 1, WRITE, 0));
+        driver.offer(0, 0);
+        let written = driver.wait(0);
+        assert_eq!(driver.memory.read_obj::<u8>(GuestAddress(BUFFERS + 16)).unwrap(), 0);
+        if kind == 0 {
+            assert_eq!(written, 1 + (u32::from(PARTS) << 20));
+        } else {
+            let on_disk = std::fs::read(&image).unwrap();
+            let start = 3 * 512;
+            assert!(on_disk[start..start + (usize::from(PARTS) << 20)].chunks(1 << 20).all(|part| part == data));
+            assert!(on_disk[start + (usize::from(PARTS) << 20)..].iter().all(|byte| *byte == 0));
+            driver.memory.write_slice(&vec![0; 1 << 20], GuestAddress(place)).unwrap();
+        }
+    }
+    let mut read = vec![0; 1 << 20];
+    driver.memory.read_slice(&mut read, GuestAddress(place)).unwrap();
+    assert!(read == data);
+}
+
 fn greeting(size: u64) -> Vec<u8> {
     greeting_with(size, 0x25)
 }

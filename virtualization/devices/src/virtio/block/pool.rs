@@ -16,6 +16,8 @@ use hv::Event;
 use super::transfer::{Ended, Medium, Transfer, Transfers};
 use crate::nbd::NbdClient;
 
+/// Bytes that are read from or written to a server at once: a request of the guest may have many more than its memory.
+const AT_ONCE: usize = 4 << 20;
 /// The most threads of a disk.
 const THREADS: usize = 16;
 
@@ -131,14 +133,14 @@ pub fn carry_out(transfer: &Transfer, medium: &Medium) -> io::Result<usize> {
 fn by_server(transfer: &Transfer, server: &NbdClient) -> io::Result<usize> {
     match transfer {
         Transfer::Read { place, memory } => {
-            // No longer than a request of the guest.
-            let mut bytes = vec![0; memory.length()];
+            let mut bytes = vec![0; memory.length().min(AT_ONCE)];
             server.read(*place, &mut bytes)?;
             return Ok(memory.write(&bytes));
         }
         Transfer::Write { place, memory } => {
-            server.write(*place, &memory.read())?;
-            return Ok(memory.length());
+            let bytes = memory.read(AT_ONCE);
+            server.write(*place, &bytes)?;
+            return Ok(bytes.len());
         }
         Transfer::Sync => server.flush()?,
         Transfer::Discard { place, length } => server.discard(*place, *length)?,

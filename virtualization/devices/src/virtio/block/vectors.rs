@@ -73,13 +73,12 @@ impl Vectors {
         }
     }
 
-    /// Their bytes.
-    pub fn read(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.length()];
+    /// Their bytes, at most this many.
+    pub fn read(&self, most: usize) -> Vec<u8> {
+        let mut bytes = vec![0; self.length().min(most)];
         let mut left = &mut bytes[..];
         for slice in self.slices() {
-            // It is as long as all of them.
-            let (now, later) = left.split_at_mut(slice.len());
+            let (now, later) = left.split_at_mut(slice.len().min(left.len()));
             slice.copy_to(now);
             left = later;
         }
@@ -125,7 +124,7 @@ mod tests {
         // SAFETY: as above.
         let all = unsafe { Vectors::of(&[VolatileSlice::from(&mut first[..]), VolatileSlice::from(&mut second[..])]) };
         assert_eq!((all.write(b"1234"), all.write(b"12345678")), (4, 6));
-        assert_eq!(all.read(), b"123456");
+        assert_eq!([all.read(5), all.read(100)], [b"12345".to_vec(), b"123456".to_vec()]);
         assert_eq!(memory, [*b"123", *b"456"]);
         assert!(all.is_aligned(1) && !all.is_aligned(4096));
     }
