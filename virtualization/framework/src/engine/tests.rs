@@ -14,6 +14,11 @@ mod nbd;
 
 /// The smallest file that is an ELF kernel: one segment at 1 MiB, a `hlt`.
 pub fn kernel() -> tempfile::NamedTempFile {
+    kernel_with(&[0xf4])
+}
+
+/// An ELF kernel of these bytes at 1 MiB.
+fn kernel_with(segment: &[u8]) -> tempfile::NamedTempFile {
     let mut elf = vec![0_u8; 64 + 56];
     elf[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
     elf[24..32].copy_from_slice(&0x10_0000_u64.to_le_bytes());
@@ -21,10 +26,11 @@ pub fn kernel() -> tempfile::NamedTempFile {
     elf[52..58].copy_from_slice(&[64, 0, 56, 0, 1, 0]);
     let header = &mut elf[64..];
     header[0] = 1;
-    for (place, value) in [(8, 120_u64), (24, 0x10_0000), (32, 1), (40, 1)] {
+    let length = segment.len() as u64;
+    for (place, value) in [(8, 120_u64), (24, 0x10_0000), (32, length), (40, length)] {
         header[place..place + 8].copy_from_slice(&value.to_le_bytes());
     }
-    elf.push(0xf4);
+    elf.extend(segment);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&elf).unwrap();
     file
