@@ -184,10 +184,15 @@ impl Driver {
         self.memory.read_obj(GuestAddress(QUEUES + u64::from(queue) * QUEUE_SPACE + USED + 2)).unwrap()
     }
 
+    /// Whether the device has used everything.
+    pub fn has_used_all(&self, queue: u16) -> bool {
+        self.used(queue) == self.queues[usize::from(queue)].0
+    }
+
     /// Waits until the device has used everything; returns how many bytes it wrote to the last chain.
     pub fn wait(&self, queue: u16) -> u32 {
         let (offered, size) = self.queues[usize::from(queue)];
-        self.until("the device uses what it was given", |driver| driver.used(queue) == offered);
+        self.until("the device uses what it was given", |driver| driver.has_used_all(queue));
         self.used_element(queue, offered.wrapping_sub(1) % size).1
     }
 

@@ -80,8 +80,9 @@ fn socket() -> Socket {
     Socket::new(ports, events())
 }
 
-/// How many subjects there are.
+/// How many subjects there are, and which of them take memory.
 const SUBJECTS: usize = 9;
+const BALLOONS: [usize; 2] = [6, 7];
 
 fn subject(number: usize) -> Subject {
     let balloon = || Box::new(Balloon::new(Arc::default(), events()));
@@ -205,10 +206,11 @@ proptest! {
             }
             driver.offer(queue, head);
             if answered.contains(&queue) {
-                driver.wait(queue);
+                driver.until("the chain is given back", |driver| driver.has_used_all(queue) || driver.status() & 64 != 0);
             }
         }
-        prop_assert_eq!(driver.status() & 64, 0);
+        // Who gives the memory of queues away has none.
+        prop_assert!(driver.status() & 64 == 0 || BALLOONS.contains(&number));
         // At any point it can be begun anew, and works.
         driver.set_up(features, &sizes);
         driver.request(answered[0], &[Part::Give(header(8, 0)), Part::Room(21)]);
