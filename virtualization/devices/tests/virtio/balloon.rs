@@ -36,6 +36,18 @@ fn pages_in_the_balloon_go_back_to_the_host() {
 }
 
 #[test]
+fn a_chain_names_so_many_pages_and_no_more() {
+    let (mut driver, _) = balloon();
+    let pages = [AREA, AREA + PAGE_SIZE].map(|place| {
+        driver.memory.write_obj(1_u8, GuestAddress(place)).unwrap();
+        ((place / PAGE_SIZE) as u32).to_le_bytes()
+    });
+    let numbers = [vec![0xff; 4 * 4095], pages.concat()].concat();
+    driver.request(0, &[Part::Give(numbers)]);
+    assert_eq!([AREA, AREA + PAGE_SIZE].map(|place| driver.memory.read_obj::<u8>(GuestAddress(place)).unwrap()), [0, 1]);
+}
+
+#[test]
 fn free_memory_goes_back_too_but_only_whole_pages() {
     let (mut driver, _) = balloon();
     driver.memory.write_slice(&vec![1; 4 * PAGE_SIZE as usize], GuestAddress(AREA)).unwrap();
