@@ -50,7 +50,7 @@ const PATTERNS: &[Pattern] = &[
 /// How long each is tried.
 const TRIED: Duration = Duration::from_millis(500);
 /// Parts of the disk that are written first, one each time that this is asked for.
-const PARTS: u64 = 3;
+const PARTS: u64 = 5;
 /// Bytes that buffers have to begin at multiples of.
 const ALIGNMENT: usize = 4096;
 

@@ -14,7 +14,7 @@ use crate::process;
 /// Bytes of the disk.
 const SIZE: u64 = 192 << 20;
 /// How often each side is asked; the program in the guest has as many parts of the disk to be written first.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// A new disk, removed at the end.
 struct Disk(PathBuf, &'static str);
