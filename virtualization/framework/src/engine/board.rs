@@ -155,7 +155,7 @@ impl Board {
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| host("The host gives no random numbers")(error.into()))?;
+        getrandom::fill(&mut random).map_err(|error| host("The host gives no random numbers")(std::io::Error::other(error.to_string())))?;
         generation::write(random, &memory).map_err(boot_error)?;
         if state.is_some() {
             // It runs on in another place or time than it knows.
