@@ -1,7 +1,7 @@
 //! The contract between a supervisor and a backend.
 
 use crate::display::Viewer;
-use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, PseudoTerminal, Result, Screenshot, State};
+use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, PseudoTerminal, Result, Screenshot, State, Warning};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -117,7 +117,7 @@ pub struct CommandLine {
     pub files: Vec<HandedFile>,
     /// What is noteworthy about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// A file that a program gets as an open descriptor.

@@ -19,6 +19,7 @@ mod event;
 pub mod lifecycle;
 mod offer;
 mod state;
+mod warning;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -33,3 +34,4 @@ pub use error::{Error, ErrorKind, Result, chain, usual_hint};
 pub use event::{EndReason, Ending, Event, EventSender, EventStream, IoDirection};
 pub use offer::{BootNeed, Catalog, Named, Offer, UefiOffer};
 pub use state::State;
+pub use warning::{Warning, WarningKind};

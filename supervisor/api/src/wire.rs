@@ -3,7 +3,7 @@
 pub use machine::CommandLine;
 use machine::{
     Accelerator, BackendKind, Capabilities, Console, Display, Drive, Ending, ErrorKind, Event, PseudoTerminal, Sandbox, StartOptions,
-    State, StopMethod,
+    State, StopMethod, Warning,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ pub struct Status {
     pub drives: Vec<Drive>,
     /// What a person should know about this run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// How it ended last time, where it is not running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,

@@ -15,7 +15,7 @@ use backend_qemu::machine::{QemuMachine, Record, Setup, Supervision};
 use bundle::registry::{FORMAT_KEY, HostFile, Registry};
 use bundle::{Bundle, BundleLock, Configuration, LockError, Origin, legacy};
 use futures::StreamExt;
-use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine};
+use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine, Warning, WarningKind};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::Write;
@@ -124,6 +124,7 @@ impl Supervisor {
                 Box::new(move |message| progress.say(&StartMessage::Progress { message: message.into() })),
             );
             let events = machine.events();
+            let notes = notes.into_iter().map(|note| WarningKind::Migration.says(note)).collect();
             let session = self.serve(machine.clone(), options, None, notes).await?;
             Ok::<_, Error>((machine, events, session, suspended))
         };
@@ -175,7 +176,9 @@ impl Supervisor {
             let machine = QemuMachine::adopt(&record, setup, supervision).await?;
             let warnings = match open(&self.bundle) {
                 Ok(_) => Vec::new(),
-                Err(error) => vec![format!("The bundle's configuration can no longer be read: {}", error.chain())],
+                Err(error) => {
+                    vec![WarningKind::Bundle.says(format!("The bundle's configuration can no longer be read: {}", error.chain()))]
+                }
             };
             let events = machine.events();
             let _ = std::fs::remove_file(self.runtime.api_socket());
@@ -235,7 +238,7 @@ impl Supervisor {
         machine: QemuMachine,
         options: StartOptions,
         started_at: Option<u64>,
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     ) -> Result<Arc<Session>> {
         let socket = self.runtime.api_socket();
         let listener = UnixListener::bind(&socket).map_err(|error| {

@@ -2,7 +2,7 @@
 
 use crate::pictures::Pictures;
 use crate::viewers;
-use machine::{CommandLine, Medium, Result, StartOptions, StopMethod, VirtualMachine};
+use machine::{CommandLine, Medium, Result, StartOptions, StopMethod, VirtualMachine, Warning};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -27,7 +27,7 @@ pub struct Session {
     options: StartOptions,
     started_at: u64,
     adopted: bool,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     /// Set once viewers can connect.
     display_socket: OnceLock<PathBuf>,
 }
@@ -41,7 +41,7 @@ impl Session {
         bundle: PathBuf,
         options: StartOptions,
         started_at: Option<u64>,
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     ) -> Self {
         let adopted = started_at.is_some();
         let started_at = started_at.unwrap_or_else(now);

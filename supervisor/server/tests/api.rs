@@ -1,7 +1,7 @@
 //! The API over a real socket, with the client that everybody uses and a machine without a hypervisor.
 
 use machine::fake::{FakeGuest, FakeMachine};
-use machine::{EndReason, ErrorKind, Event, Medium, StartOptions, State, StopMethod, VirtualMachine};
+use machine::{EndReason, ErrorKind, Event, Medium, StartOptions, State, StopMethod, VirtualMachine, WarningKind};
 use std::sync::{Arc, Mutex};
 use supervisor::api;
 use supervisor::pictures::Pictures;
@@ -40,7 +40,7 @@ async fn serve(guest: FakeGuest) -> Served {
         "/machines/fake.utm".into(),
         StartOptions::default(),
         None,
-        vec!["Mind the gap".into()],
+        vec![WarningKind::Configuration.says("Mind the gap")],
     ));
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(async move { axum::serve(listener, api::router(session)).await });
@@ -70,7 +70,7 @@ async fn a_machine_is_driven_through_its_life() {
     client.reset().await.unwrap();
     assert!(client.screenshot(0).await.unwrap().starts_with(b"\x89PNG"));
     let status = client.status().await.unwrap();
-    assert_eq!(status.warnings, ["Mind the gap"]);
+    assert_eq!(status.warnings, [WarningKind::Configuration.says("Mind the gap")]);
     assert_eq!(status.supervisor_pid, Some(std::process::id()));
 
     let mut events = client.events().await.unwrap();

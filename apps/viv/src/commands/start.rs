@@ -8,7 +8,7 @@ use crate::error::{Failure, Result};
 use crate::progress;
 use indicatif::ProgressBar;
 use library::{Activity, Machine};
-use machine::{ErrorKind, StartOptions};
+use machine::{ErrorKind, StartOptions, WarningKind};
 use supervisor_api::launch;
 use supervisor_api::wire::StartMessage;
 
@@ -89,17 +89,16 @@ async fn accept(context: &Context, machine: &Machine, options: StartOptions, spi
     }
 }
 
-/// Says why a machine that asks for a hypervisor runs without one, which makes it slow, that arguments of its bundle wait to be confirmed, and
-/// that a drive is empty whose medium cannot be read.
+/// Says why a machine that asks for a hypervisor runs without one, which makes it slow, and what of it this run has to do without.
 async fn warn(context: &Context, machine: &Machine) {
     // That it runs is known; what cannot be asked now is in `viv status` later.
     let Ok(status) = context.library.status(machine).await else { return };
     if let Some(accelerator) = status.accelerator.filter(|accelerator| accelerator.name == "tcg")
-        && status.warnings.iter().any(|warning| warning.ends_with(&accelerator.why))
+        && status.warnings.iter().any(|warning| warning.kind == WarningKind::Accelerator)
     {
         context.output.warning(accelerator.why);
     }
-    for warning in status.warnings.iter().filter(|warning| warning.contains("`viv config trust`") || warning.contains(" is empty: ")) {
+    for warning in status.warnings.iter().filter(|warning| warning.kind.is_missing()) {
         context.output.warning(warning);
     }
 }

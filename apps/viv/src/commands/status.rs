@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::describe::backend;
 use crate::error::Result;
 use crate::output::{Cell, Color, Output, moment};
-use machine::Sandbox;
+use machine::{Sandbox, WarningKind};
 use supervisor_api::wire::Status;
 
 /// Print everything there is to know about a machine now
@@ -65,8 +65,7 @@ fn print(output: &Output, status: &Status) -> Result {
         facts.push(("Drive", Some(Cell::new(format!("{} ({}{read_only}): {medium}", drive.id, drive.interface)))));
     }
     // Why it is emulated is said beside the accelerator.
-    let said = status.accelerator.as_ref().map(|accelerator| accelerator.why.as_str());
-    for warning in status.warnings.iter().filter(|warning| said.is_none_or(|said| !warning.ends_with(said))) {
+    for warning in status.warnings.iter().filter(|warning| warning.kind != WarningKind::Accelerator) {
         facts.push(("Warning", Some(Cell::new(warning).color(Color::Yellow))));
     }
     if let Some(last) = &status.last_run {

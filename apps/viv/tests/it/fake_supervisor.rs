@@ -108,7 +108,7 @@ impl Shared {
             "supervisor_pid": self.pid.load(Ordering::SeqCst), "backend_pid": 11, "sandbox": { "complete": true, "landlock_abi": 6, "seccomp": true },
             "capabilities": { "request_stop": true, "kill": true, "pause": true, "reset": true, "disposable": true, "screenshot": true, "media": true },
             "options": { "disposable": false, "paused": false }, "started_at": 1_700_000_000, "adopted": false,
-            "warnings": ["QEMU.Hypervisor: /dev/kvm is not there"],
+            "warnings": [{ "kind": "accelerator", "message": "QEMU.Hypervisor: /dev/kvm is not there" }],
             "consoles": [{ "index": 0, "label": "serial 0" }], "displays": [{ "index": 0, "device": "virtio-vga" }], "drives": [],
         })
     }
@@ -141,7 +141,8 @@ fn answer(mut stream: UnixStream, shared: &Shared) {
         "GET /v1/events" => events(stream, shared),
         "GET /v1/displays/0/screenshot" => respond(&mut stream, "200 OK", PICTURE),
         "GET /v1/command" => {
-            let line = json!({ "program": "qemu", "arguments": ["-S"], "shell": "qemu \\\n  -S", "warnings": ["a warning"] });
+            let warning = json!({ "kind": "configuration", "message": "a warning" });
+            let line = json!({ "program": "qemu", "arguments": ["-S"], "shell": "qemu \\\n  -S", "warnings": [warning] });
             respond(&mut stream, "200 OK", line.to_string().as_bytes());
         }
         "POST /v1/stop" => {

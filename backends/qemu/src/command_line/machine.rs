@@ -6,6 +6,9 @@ use bundle::{Architecture, Problem, tables};
 use super::builder::{Builder, is_pc, is_virt};
 use super::result::{Access, Subject};
 
+/// The key of a problem that says why a machine is emulated that asks for a hypervisor.
+pub const HYPERVISOR: &str = "QEMU.Hypervisor";
+
 /// The value of `-machine` that a board is tried with: what decides its buses.
 ///
 /// A trial is not confined, and whoever made the bundle wrote the properties: `dumpdtb=` would write to any file of the person. So it gets
@@ -96,7 +99,7 @@ fn accelerator(b: &mut Builder<'_>) {
         b.option(Subject::Machine, "-accel", value);
         if b.configuration().qemu.hypervisor {
             let why = b.request.accelerator.why.clone();
-            b.note("QEMU.Hypervisor", why);
+            b.note(HYPERVISOR, why);
         }
     }
     if b.configuration().qemu.tso {

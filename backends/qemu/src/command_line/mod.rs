@@ -59,6 +59,7 @@ use bundle::qemu::Configuration;
 use crate::facts::{BootFile, Decision, Emulator, Probe};
 use builder::Builder;
 
+pub use machine::HYPERVISOR;
 pub use request::{Image, Layer, Options, Paths, Request};
 pub use result::{
     Access, Argument, Awaited, CommandLine, Confinement, Descriptor, DriveNames, FileAccess, Helper, HelperKind, PortDevice, Preparation,

@@ -14,7 +14,7 @@ use bundle::qemu::{Drive, ImageType};
 use bundle::registry::{FORMAT_KEY, HostFile};
 use bundle::{EFI_VARIABLES_FILE, FileName, Images, TPM_FILE};
 use disk_image::{Chain, ChainError, Format, RefusalReason};
-use machine::{Error, ErrorKind, Result};
+use machine::{Error, ErrorKind, Result, Warning, WarningKind};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -30,7 +30,7 @@ pub struct Resolved {
     /// The files behind them, and the other files of the bundle that the machine uses.
     pub files: Files,
     /// Media that are gone.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Resolves the images of every drive. A `disposable` run writes to none of them.
@@ -69,7 +69,8 @@ pub fn resolve(setup: &Setup, record: bool, disposable: bool) -> Result<Resolved
                         resolved.files.keep(path, file);
                     }
                     Err(error) => {
-                        resolved.warnings.push(format!("Drive {} is empty: {}", drive.identifier, error.chain()));
+                        let message = format!("Drive {} is empty: {}", drive.identifier, error.chain());
+                        resolved.warnings.push(WarningKind::Medium.says(message));
                     }
                 }
             }

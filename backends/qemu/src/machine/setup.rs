@@ -8,7 +8,7 @@ use crate::facts::{self, Board, Decision, Emulator, Host};
 use bundle::qemu::{Configuration, DirectoryShareMode};
 use bundle::registry::Entry;
 use bundle::{Level, Problem};
-use machine::{Error, ErrorKind, HandedFile, Result};
+use machine::{Error, ErrorKind, HandedFile, Result, Warning, WarningKind};
 use std::borrow::Cow;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -46,7 +46,7 @@ pub struct Plan {
     /// The files that it hands over.
     pub files: Files,
     /// Media that were to be in a drive and cannot be, and the like.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Setup {
@@ -105,7 +105,7 @@ impl Setup {
 
     /// The configuration without additional arguments that came with the bundle and that nobody here has looked at, and what a person should
     /// know then: they could open a way for the guest that its configuration does not show.
-    fn with_trusted_arguments(&self) -> (Cow<'_, Configuration>, Option<String>) {
+    fn with_trusted_arguments(&self) -> (Cow<'_, Configuration>, Option<Warning>) {
         let arguments = &self.configuration.qemu.additional_arguments;
         if *arguments == self.entry.trusted_arguments || command_line::only_for_the_kernel(&self.configuration) {
             return (Cow::Borrowed(&self.configuration), None);
@@ -114,12 +114,12 @@ impl Setup {
         let mut without = self.configuration.clone();
         without.qemu.additional_arguments.clear();
         let why = "The additional arguments are left out, because they came with the bundle and nobody here has confirmed them";
-        (Cow::Owned(without), Some(format!("{why} (`viv config trust` does): {shown}")))
+        (Cow::Owned(without), Some(WarningKind::Arguments.says(format!("{why} (`viv config trust` does): {shown}"))))
     }
 
     /// The machine's generation, or why this run gets one of its own. A disposable run always does: what it changes is thrown away, so the next
     /// run goes back to before it, and no two runs may be taken for one that went on.
-    fn generation(&self, record: bool, disposable: bool) -> (Option<Uuid>, Option<String>) {
+    fn generation(&self, record: bool, disposable: bool) -> (Option<Uuid>, Option<Warning>) {
         if disposable {
             return (None, None);
         }
@@ -132,12 +132,13 @@ impl Setup {
             Ok(generation) => return (generation, None),
             Err(error) => error.to_string(),
         };
-        (None, Some(format!("The machine's generation cannot be kept, and the guest takes itself for a copy at each start: {why}")))
+        let message = format!("The machine's generation cannot be kept, and the guest takes itself for a copy at each start: {why}");
+        (None, Some(WarningKind::Generation.says(message)))
     }
 
     /// The shared folder without links, so that QEMU opens what was looked at, or why the guest does not get it. It may have gone since it was
     /// chosen, and the bundle may have been moved into it.
-    fn shared_directory(&self) -> (Option<PathBuf>, Option<String>) {
+    fn shared_directory(&self) -> (Option<PathBuf>, Option<Warning>) {
         let mode = self.configuration.sharing.directory_share_mode;
         let Some(folder) = self.entry.shared_directories.first().filter(|_| mode == DirectoryShareMode::VirtFs) else {
             return (None, None);
@@ -151,14 +152,19 @@ impl Setup {
             }
             Ok(path) => return (Some(path), None),
         };
-        (None, Some(format!("The shared folder is left out: {why}: {}", folder.path.display())))
+        let message = format!("The shared folder is left out: {why}: {}", folder.path.display());
+        (None, Some(WarningKind::SharedFolder.says(message)))
     }
 }
 
 /// The command line of a plan, for showing.
 pub fn shown(plan: &Plan) -> machine::CommandLine {
     let command = &plan.command_line;
-    let mut warnings: Vec<String> = command.warnings.iter().map(|problem| format!("{}: {}", problem.key_path, problem.message)).collect();
+    let warning = |problem: &Problem| {
+        let kind = if problem.key_path == command_line::HYPERVISOR { WarningKind::Accelerator } else { WarningKind::Configuration };
+        kind.says(format!("{}: {}", problem.key_path, problem.message))
+    };
+    let mut warnings: Vec<Warning> = command.warnings.iter().map(warning).collect();
     warnings.extend(plan.warnings.iter().cloned());
     let handed = |descriptor: &Descriptor| {
         let (name, path) = descriptor.file()?;
@@ -239,7 +245,9 @@ mod tests {
         for trusted in [&[][..], &["-device"], &["-device", "edu", "-S"]] {
             let (used, warning) = with(&["-device", "edu\u{1b}"], trusted);
             assert_eq!(used, 0);
-            assert!(warning.is_some_and(|warning| warning.ends_with("-device edu\u{fffd}") && warning.contains("viv config trust")));
+            assert!(
+                warning.is_some_and(|warning| warning.kind == WarningKind::Arguments && warning.message.ends_with("-device edu\u{fffd}"))
+            );
         }
     }
 
@@ -259,7 +267,7 @@ mod tests {
         {
             setup.entry.shared_directories = vec![HostFile::new(at(name), false)];
             let (shared, warning) = setup.shared_directory();
-            assert!(shared.is_none() && warning.as_ref().is_some_and(|warning| warning.contains(why)), "{name}: {warning:?}");
+            assert!(shared.is_none() && warning.as_ref().is_some_and(|warning| warning.message.contains(why)), "{name}: {warning:?}");
         }
         setup.entry.shared_directories = vec![HostFile::new(at("alone"), false)];
         assert_eq!(setup.shared_directory(), (Some(at("alone")), None));
