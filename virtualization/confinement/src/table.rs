@@ -204,7 +204,7 @@ const BUILD: &[Call] = &[
 ];
 
 /// Ending a program that was started for the machine: by a descriptor, of which a thread has none but for those.
-const ENDS_PROGRAMS: &[Call] = &[when(SYS_pidfd_send_signal, When::Is(1, &[SIGKILL as u32])), call(SYS_wait4), call(SYS_waitid)];
+const KILLS: &[Call] = &[when(SYS_pidfd_send_signal, When::Is(1, &[SIGKILL as u32]))];
 
 /// Waiting for such a program.
 const WAITS: &[Call] = &[call(SYS_wait4), call(SYS_waitid)];
@@ -227,7 +227,7 @@ const EVERY: &[&[Call]] = &[MEMORY, THREAD, PROCESS, DESCRIPTORS];
 pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
     let more: &[&[Call]] = match kind {
         // Threads keep what they were started with, so it has what all others have.
-        Thread::Control => &[BUILD, ENDS_PROGRAMS, STARTS_THREADS, SOCKETS, TAP, RING, CONNECTS],
+        Thread::Control => &[BUILD, KILLS, WAITS, STARTS_THREADS, SOCKETS, TAP, RING, CONNECTS],
         Thread::Vcpu => &[VCPU, SOCKETS, TAP, RING],
         Thread::Events | Thread::Network => &[SOCKETS, TAP],
         Thread::Disk => &[RING, STARTS_THREADS],

@@ -93,7 +93,7 @@ async fn accept(context: &Context, machine: &Machine, options: StartOptions, spi
 async fn warn(context: &Context, machine: &Machine) {
     // That it runs is known; what cannot be asked now is in `viv status` later.
     let Ok(status) = context.library.status(machine).await else { return };
-    if let Some(accelerator) = status.accelerator.filter(|accelerator| accelerator.name == "tcg")
+    if let Some(accelerator) = status.accelerator
         && status.warnings.iter().any(|warning| warning.kind == WarningKind::Accelerator)
     {
         context.output.warning(accelerator.why);
