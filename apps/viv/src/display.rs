@@ -17,6 +17,24 @@ const QUIET: Duration = Duration::from_millis(50);
 /// How many changes are waited for, where there is no quiet.
 const MOST_CHANGES: usize = 8;
 
+/// How a keyboard is used.
+#[derive(Debug, clap::Args)]
+pub struct Keyboard {
+    /// Which display the keyboard belongs to, counted from 0
+    #[arg(long, short, value_name = "N", default_value_t = 0)]
+    pub display: usize,
+    /// Milliseconds after each key that goes down or up
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    delay: u64,
+}
+
+impl Keyboard {
+    /// What is waited after each key.
+    pub const fn pause(&self) -> Duration {
+        Duration::from_millis(self.delay)
+    }
+}
+
 /// A client of a running machine's supervisor.
 ///
 /// # Errors

@@ -2,10 +2,9 @@
 
 use crate::complete::machines;
 use crate::context::Context;
-use crate::display;
+use crate::display::{self, Keyboard};
 use crate::error::{Failure, Kind, Result};
 use serde_json::json;
-use std::time::Duration;
 
 /// Press keys on a machine's keyboard
 #[derive(Debug, clap::Args)]
@@ -25,22 +24,18 @@ pub struct Args {
     /// Keys, or keys that are held together, one after the other
     #[arg(required = true, value_name = "KEYS")]
     keys: Vec<String>,
-    /// Which display the keyboard belongs to, counted from 0
-    #[arg(long, short, value_name = "N", default_value_t = 0)]
-    display: usize,
-    /// Milliseconds after each key that goes down or up
-    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    delay: u64,
+    #[command(flatten)]
+    keyboard: Keyboard,
 }
 
 pub async fn run(context: &Context, args: &Args) -> Result {
     let chords = args.keys.iter().map(|text| keymap::chord(text)).collect::<Result<Vec<_>, _>>();
     let chords = chords.map_err(|error| Failure::new(Kind::Usage, error.to_string()).with_hint("`viv help key` names them"))?;
     let machine = context.find(&args.machine)?;
-    let head = display::open(context, &machine, args.display, "press keys of").await?;
+    let head = display::open(context, &machine, args.keyboard.display, "press keys of").await?;
     for chord in &chords {
-        display::press(&*head.control, chord, Duration::from_millis(args.delay)).await?;
+        display::press(&*head.control, chord, args.keyboard.pause()).await?;
     }
-    let answer = json!({ "name": machine.name, "display": args.display, "pressed": args.keys });
+    let answer = json!({ "name": machine.name, "display": args.keyboard.display, "pressed": args.keys });
     context.output.done(&answer, format!("Pressed {}", args.keys.join(", ")))
 }

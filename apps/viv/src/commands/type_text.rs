@@ -2,12 +2,11 @@
 
 use crate::complete::machines;
 use crate::context::Context;
-use crate::display;
+use crate::display::{self, Keyboard};
 use crate::error::{Failure, Kind, Result};
 use keymap::{Key, text};
 use serde_json::json;
 use std::io::Read;
-use std::time::Duration;
 
 /// The longest text, in bytes: typing it takes an hour.
 const LONGEST: usize = 64 << 10;
@@ -32,12 +31,8 @@ pub struct Args {
     /// Press enter at the end
     #[arg(long, short)]
     enter: bool,
-    /// Which display the keyboard belongs to, counted from 0
-    #[arg(long, short, value_name = "N", default_value_t = 0)]
-    display: usize,
-    /// Milliseconds after each key that goes down or up
-    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    delay: u64,
+    #[command(flatten)]
+    keyboard: Keyboard,
 }
 
 pub async fn run(context: &Context, args: &Args) -> Result {
@@ -54,13 +49,13 @@ pub async fn run(context: &Context, args: &Args) -> Result {
         Failure::new(Kind::Usage, format!("A United States keyboard has no {character:?}")).with_hint("Nothing was typed")
     })?;
     let machine = context.find(&args.machine)?;
-    let head = display::open(context, &machine, args.display, "type on").await?;
+    let head = display::open(context, &machine, args.keyboard.display, "type on").await?;
     let shift = Key::named("shift");
     for stroke in &strokes {
         let keys: Vec<Key> = shift.filter(|_| stroke.shift).into_iter().chain([stroke.key]).collect();
-        display::press(&*head.control, &keys, Duration::from_millis(args.delay)).await?;
+        display::press(&*head.control, &keys, args.keyboard.pause()).await?;
     }
-    let answer = json!({ "name": machine.name, "display": args.display, "typed": strokes.len() });
+    let answer = json!({ "name": machine.name, "display": args.keyboard.display, "typed": strokes.len() });
     context.output.done(&answer, format!("Typed {} characters", strokes.len()))
 }
 
