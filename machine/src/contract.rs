@@ -1,7 +1,10 @@
 //! The contract between a supervisor and a backend.
 
 use crate::display::Viewer;
-use crate::{Console, ConsoleStream, Display, Drive, EventStream, Medium, PseudoTerminal, Result, Screenshot, State, Warning};
+use crate::exchange::ExchangeCapabilities;
+use crate::{
+    Console, ConsoleStream, Display, Drive, Error, ErrorKind, EventStream, Medium, PseudoTerminal, Result, Screenshot, State, Warning,
+};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -78,6 +81,9 @@ pub struct Capabilities {
     /// Its displays can be watched and its devices used: [`VirtualMachine::viewer`].
     #[serde(default)]
     pub viewers: bool,
+    /// What it can exchange with its guest: [`VirtualMachine::attach_exchange`].
+    #[serde(default)]
+    pub exchange: ExchangeCapabilities,
 }
 
 /// How to start.
@@ -195,6 +201,12 @@ pub trait VirtualMachine: Send + Sync {
     /// Hands the connection of a viewer in another process to the backend, which speaks `org.qemu.Display1` on it from then on: no frame
     /// passes through here.
     async fn attach_viewer(&self, connection: OwnedFd) -> Result<()>;
+    /// Hands a connection of the process that does the [`crate::exchange`] to the backend, which speaks SPICE on it from then on. One client
+    /// at a time, with a connection for each of its channels.
+    async fn attach_exchange(&self, connection: OwnedFd) -> Result<()> {
+        drop(connection);
+        Err(Error::new(ErrorKind::Unsupported, "The machine has nothing to exchange with its guest"))
+    }
 
     /// The drives, with what is in them now.
     fn drives(&self) -> Vec<Drive>;

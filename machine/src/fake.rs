@@ -7,6 +7,7 @@
 mod screen;
 
 use crate::display::Viewer;
+use crate::exchange::ExchangeCapabilities;
 use crate::lifecycle::{Lifecycle, Observation, Operation};
 use crate::{
     Accelerator, Backend, BackendKind, Capabilities, Console, ConsoleStream, Display, Drive, DriveKind, EndReason, Ending, Error,
@@ -171,6 +172,7 @@ impl VirtualMachine for FakeMachine {
             screenshot: true,
             media: true,
             viewers: true,
+            exchange: ExchangeCapabilities::default(),
         }
     }
 

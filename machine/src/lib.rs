@@ -7,6 +7,7 @@
 //! - [`Offer`]: what a machine that does not exist yet can be made of.
 //! - [`Drive`], [`Console`], [`Display`]: what can be looked at and changed while it runs.
 //! - [`display`]: what a viewer has of a machine: pixels, damage, cursor, input.
+//! - [`exchange`]: what a frontend has of a machine beside that: clipboard, files, USB devices, a folder.
 //! - `fake` and `conformance` (feature `testing`): a machine without a hypervisor, and the suite that every backend passes.
 //!
 //! No backend, no file format and no wire format is known here.
@@ -16,6 +17,7 @@ mod device;
 pub mod display;
 mod error;
 mod event;
+pub mod exchange;
 pub mod lifecycle;
 mod offer;
 mod state;

@@ -5,6 +5,7 @@
 //! so that a new supervisor can take over from one that died: [`QemuMachine::adopt`].
 
 mod ending;
+mod exchange;
 mod files;
 mod images;
 mod launch;
@@ -200,6 +201,7 @@ impl Shared {
             record: Mutex::new(record),
             record_path: self.supervision.record.clone(),
             relay: tokio::sync::Mutex::default(),
+            exchange: tokio::sync::Mutex::default(),
             consoles: Mutex::new(consoles),
             evidence: Mutex::new(Evidence { started, ..Evidence::default() }),
             ended: watch::channel(None).0,
@@ -418,6 +420,7 @@ impl VirtualMachine for QemuMachine {
             screenshot: !self.0.setup.configuration.displays.is_empty(),
             media: self.0.drives().iter().any(|drive| drive.removable),
             viewers: self.0.shows_viewers(),
+            exchange: self.0.exchange_capabilities(),
         }
     }
 
@@ -562,6 +565,10 @@ impl VirtualMachine for QemuMachine {
 
     async fn attach_viewer(&self, connection: OwnedFd) -> Result<()> {
         viewers::attach(&*self.0.watchable()?, connection).await
+    }
+
+    async fn attach_exchange(&self, connection: OwnedFd) -> Result<()> {
+        exchange::attach(&*self.0.exchanging()?, connection).await
     }
 
     fn drives(&self) -> Vec<Drive> {

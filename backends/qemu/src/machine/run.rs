@@ -36,6 +36,8 @@ pub struct Run {
     pub record_path: PathBuf,
     /// Between QEMU's display and its viewers, once there has been one.
     pub relay: tokio::sync::Mutex<Option<qemu_display::Relay>>,
+    /// Held while a connection is handed to SPICE.
+    pub exchange: tokio::sync::Mutex<()>,
     /// Console connections that were made before the guest ran, so that nothing it says is lost.
     pub consoles: Mutex<BTreeMap<usize, UnixStream>>,
     /// What speaks for its ending.
