@@ -29,6 +29,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "supervisor_api", folder: "supervisor/api", may: &["machine", "qemu_display", "support"] },
     Layer { name: "supervisor", folder: "supervisor/server", may: &["all of the above"] },
     Layer { name: "library", folder: "library", may: &["supervisor_api", "machine", "bundle", "support"] },
+    Layer { name: "viewport", folder: "apps/viewport", may: &["machine", "support"] },
     Layer { name: "viv", folder: "apps/viv", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "confinement", folder: "virtualization/confinement", may: &[] },
     Layer { name: "hv", folder: "virtualization/hv", may: &[] },
