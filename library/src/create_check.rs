@@ -90,6 +90,12 @@ fn machine(spec: &CreateSpec, findings: &mut Findings) {
     if spec.os == Os::MacOs && !(native && cfg!(target_os = "macos")) {
         findings.wrong("os", "macOS guests need Apple hardware and macOS");
     }
+    if spec.virtualize == Some(true) && !tables::hypervisor_is_possible(architecture, host::architecture()) {
+        findings.wrong("virtualize", format!("This computer's processor does not run {architecture} instructions; they can be emulated"));
+    }
+    if spec.virtualize == Some(false) && native {
+        findings.wrong("virtualize", "The native backend has the processor of this computer; QEMU emulates others");
+    }
     if spec.memory_mib == Some(0) {
         findings.wrong("memory", "A machine needs memory");
     }

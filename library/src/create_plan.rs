@@ -1,6 +1,5 @@
 //! What a new machine is made of: a good choice for everything that was not asked for.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 
 use bundle::qemu::{DriveInterface, ImageType};
@@ -10,8 +9,8 @@ use machine::Offer;
 
 use crate::create_devices::Devices;
 use crate::{
-    BackendChoice, BootFileKind, CreateSpec, DiskSpec, DriveSpec, Firmware, NetworkSpec, Os, RemovableKind, Result, arguments, files, host,
-    images,
+    BackendChoice, BootFileKind, CreateSpec, DiskSpec, DriveSpec, Firmware, Host, NetworkSpec, Os, RemovableKind, Result, arguments, files,
+    host, images,
 };
 
 const GIB: u64 = 1 << 30;
@@ -91,6 +90,7 @@ fn qemu(spec: &CreateSpec, offer: Option<&Offer>) -> qemu::Configuration {
     if let Some(cpu) = &spec.cpu {
         new.system.cpu.clone_from(cpu);
     }
+    new.qemu.hypervisor = spec.virtualize.unwrap_or(new.qemu.hypervisor);
     new.qemu.uefi_boot = uefi(spec, new.qemu.uefi_boot, offer);
     let can = capabilities(architecture, &target);
     new.qemu.tpm_device = spec.tpm.unwrap_or(spec.os == Os::Windows && new.qemu.uefi_boot && can.secure_boot);
@@ -215,12 +215,11 @@ pub(crate) fn drives(spec: &CreateSpec, configuration: &Configuration, offer: Op
 
 /// A quarter of the host's, from 512 MiB to 4 GiB; old machines cannot use as much.
 fn usual_memory(modern: bool) -> u64 {
-    if modern { (host::memory_mib() / 4).clamp(512, 4096) } else { 512 }
+    if modern { (Host::now().memory_mib / 4).clamp(512, 4096) } else { 512 }
 }
 
 /// Half of the host's, at most four.
 fn usual_cpus(modern: bool) -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    let cores = Host::now().cores;
     if modern { cores.div_ceil(2).clamp(1, 4).max(cores.min(2)) } else { 1 }
 }

@@ -33,6 +33,7 @@ mod machine;
 mod media;
 mod move_to;
 mod offer;
+mod plan;
 mod register;
 mod registered;
 mod rename;
@@ -49,9 +50,12 @@ mod watch;
 
 pub use error::{Error, ErrorKind, Result};
 pub use find::FindError;
+pub use host::Host;
 pub use job::{Cancel, Job, Progress};
 pub use library::Library;
 pub use machine::{Activity, Condition, Machine, Summary};
+pub use offer::Offered;
+pub use plan::Plan;
 pub use share::{ShareChange, SharedFolder};
 pub use specs::{
     BackendChoice, BootFileKind, CheckReport, CreateSpec, Deletion, DiskFormat, DiskSpec, DriveInfo, DriveSpec, ExportFormat, Firmware,

@@ -8,8 +8,8 @@ use crate::running::from_launch;
 use crate::{BackendChoice, CreateSpec, Error, ErrorKind, Library, Result, create_plan};
 
 /// What is offered, and what a person should know about the answer.
-#[derive(Debug, Default)]
-pub(crate) struct Offered {
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Offered {
     /// `None` where nobody could tell.
     pub offer: Option<Offer>,
     /// A sentence each.
@@ -48,8 +48,11 @@ impl Library {
         Ok(Catalog { machines, cpus })
     }
 
-    /// What the machine type of a request offers. A request for one that the installed QEMU cannot run is refused.
-    pub(crate) async fn offered(&self, spec: &CreateSpec) -> Result<Offered> {
+    /// What the machine type of a request offers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for one that the installed QEMU cannot run.
+    pub async fn offered(&self, spec: &CreateSpec) -> Result<Offered> {
         if !self.asks_supervisor || spec.backend != BackendChoice::Qemu {
             return Ok(Offered::default());
         }

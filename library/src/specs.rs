@@ -24,6 +24,8 @@ pub struct CreateSpec {
     pub os: Os,
     /// QEMU's CPU model; left out: `default`.
     pub cpu: Option<String>,
+    /// Whether this computer's processor runs the guest's instructions; `false` emulates them in software. Left out: where it can.
+    pub virtualize: Option<bool>,
     /// Memory in MiB; left out: a quarter of the host's, at most 4 GiB.
     pub memory_mib: Option<u64>,
     /// vCPUs; left out: from the host.

@@ -191,3 +191,17 @@ fn what_an_earlier_machine_of_the_same_inode_left_is_forgotten() {
     run(home.library.delete(&made.machine, library::Deletion::Permanent)).unwrap();
     assert!(!record.exists());
 }
+
+/// Who asks what a request comes to is told what is then made.
+#[test]
+fn a_plan_is_what_is_made() {
+    let home = Home::new();
+    let spec = CreateSpec { architecture: Some(Architecture::X86_64), virtualize: Some(false), memory_mib: Some(777), ..bare("P") };
+    let plan = spec.plan(None).unwrap();
+    let planned = plan.configuration.as_qemu().unwrap();
+    let made = qemu(&home, spec);
+    assert!(!made.qemu.hypervisor && made.system.memory_size == 777);
+    assert_eq!((&planned.system, &planned.qemu, &planned.input), (&made.system, &made.qemu, &made.input));
+    let foreign = CreateSpec { architecture: Some(Architecture::M68k), virtualize: Some(true), ..bare("Q") };
+    assert_eq!(foreign.problems(None).iter().map(|problem| problem.key_path.as_str()).collect::<Vec<_>>(), ["virtualize"]);
+}
