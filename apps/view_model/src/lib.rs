@@ -1,0 +1,25 @@
+//! What the desktop app shows and what can be done there, without the toolkit that draws it.
+//!
+//! - [`home`]: the list of machines with search and selection, a machine's facts, work in progress.
+//! - [`Command`]: everything that can be asked for: one list behind menu, toolbar, context menu and shortcuts.
+//! - [`Text`] and [`Message`]: every word for people, in English, with a stable id to translate it by.
+//!
+//! All of it is plain state: events go in, changes to draw come out. Nothing here waits, reads a clock or changes a machine; what has to be
+//! done is handed to whoever has the library and a runtime.
+
+pub mod home;
+
+mod command;
+mod failure;
+mod fold;
+mod message;
+mod shortcut;
+mod size;
+mod texts;
+
+pub use command::{Command, Place, Refusal, Subject};
+pub use failure::Failure;
+pub use message::{Message, Text};
+pub use shortcut::{Platform, Shortcut};
+pub use size::{bytes, mebibytes};
+pub use texts::ALL as TEXTS;
