@@ -54,9 +54,13 @@ pub(crate) fn target(spec: &CreateSpec) -> String {
 
 /// The memory to ask for, in MiB.
 pub(crate) fn memory(spec: &CreateSpec) -> u64 {
+    spec.memory_mib.unwrap_or_else(|| usual_memory(is_modern(spec)))
+}
+
+/// Whether the machine type is of this century.
+pub(crate) fn is_modern(spec: &CreateSpec) -> bool {
     let target = target(spec);
-    let devices = Devices { architecture: architecture(spec), target: &target, os: spec.os, offer: None };
-    spec.memory_mib.unwrap_or_else(|| usual_memory(devices.is_modern()))
+    Devices { architecture: architecture(spec), target: &target, os: spec.os, offer: None }.is_modern()
 }
 
 /// The configuration without drives.

@@ -12,6 +12,8 @@ pub struct Plan {
     pub configuration: Configuration,
     /// The drives, in boot order.
     pub drives: Vec<DriveSpec>,
+    /// Whether its machine type is of this century: systems for it want gigabytes where others want megabytes.
+    pub modern: bool,
     /// What a person should know about what was chosen, a sentence each.
     pub notes: Vec<String>,
 }
@@ -35,6 +37,7 @@ impl CreateSpec {
         let configuration = create_plan::configuration(self, name, offer);
         let drives = create_plan::drives(self, &configuration, offer)?;
         let notes = offer.map(|offer| create_plan::notes(self, offer)).unwrap_or_default();
-        Ok(Plan { configuration, drives, notes })
+        let modern = create_plan::is_modern(self);
+        Ok(Plan { configuration, drives, modern, notes })
     }
 }

@@ -1,13 +1,17 @@
 //! What the desktop app shows and what can be done there, without the toolkit that draws it.
 //!
 //! - [`home`]: the list of machines with search and selection, a machine's facts, work in progress.
+//! - [`wizard`]: making a machine, step by step; ends in what `library` is asked to create.
+//! - [`editor`]: a machine's settings: every key of both kinds of configuration, with label, help, control and problems.
 //! - [`Command`]: everything that can be asked for: one list behind menu, toolbar, context menu and shortcuts.
 //! - [`Text`] and [`Message`]: every word for people, in English, with a stable id to translate it by.
 //!
 //! All of it is plain state: events go in, changes to draw come out. Nothing here waits, reads a clock or changes a machine; what has to be
 //! done is handed to whoever has the library and a runtime.
 
+pub mod editor;
 pub mod home;
+pub mod wizard;
 
 mod command;
 mod failure;

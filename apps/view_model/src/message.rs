@@ -63,7 +63,7 @@ impl fmt::Display for Message {
 macro_rules! texts {
     ($($(#[doc = $doc:literal])* $name:ident = $id:literal, $english:literal;)*) => {
         $($(#[doc = $doc])* pub(crate) const $name: $crate::Text = $crate::Text { id: $id, english: $english };)*
-        /// Every text that is not a label of a command.
+        /// Every text that is not a label of a command ([`crate::Command::label`]) or of a setting ([`crate::editor::fields_of`]).
         pub const ALL: &[$crate::Text] = &[$($name),*];
     };
 }

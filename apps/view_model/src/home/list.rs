@@ -54,8 +54,8 @@ pub struct Home {
 impl Home {
     /// The list of these machines. Nothing is selected.
     pub fn new(machines: Vec<Machine>) -> Self {
-        let mut home = Self::default();
-        home.entries = machines.into_iter().map(|machine| (machine.path.clone(), Entry::new(machine))).collect();
+        let entries = machines.into_iter().map(|machine| (machine.path.clone(), Entry::new(machine))).collect();
+        let mut home = Self { entries, ..Self::default() };
         home.look();
         home
     }
