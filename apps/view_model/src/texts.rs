@@ -134,6 +134,7 @@ texts! {
     EDITOR_PROBLEMS = "editor.problems", "Correct the {} problems first";
     EDITOR_RUNNING = "editor.running", "Settings can be saved once the machine has stopped";
     EDITOR_RESETS = "editor.resets", "This also sets processor model, firmware, display, network and sound to what suits {}";
+    EDITOR_MEMORY_FREE = "editor.memory_free", "{} are free now";
     EDITOR_CONFLICT = "editor.conflict", "The settings were changed by another program meanwhile";
     EDITOR_LAST_ELEMENT = "editor.last_element", "There is nothing to remove";
 }

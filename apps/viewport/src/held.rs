@@ -16,6 +16,11 @@ impl Held {
         self.keys.contains(&key)
     }
 
+    /// Whether a button is down.
+    pub const fn has_buttons(&self) -> bool {
+        !self.buttons.is_empty()
+    }
+
     /// A key went down or up. `None` where the guest knows: the host's repeating is not the guest's, which repeats by itself.
     pub fn key(&mut self, key: Key, down: bool) -> Option<Input> {
         change(&mut self.keys, key, down).then_some(Input::Key { key, down })

@@ -32,6 +32,7 @@ pub enum Standing {
 /// Asks the guest of one head for sizes.
 #[derive(Debug, Clone)]
 pub struct Resizer {
+    canvas: Option<Size>,
     wanted: Option<(Size, Instant)>,
     asked: Option<(Size, Instant)>,
     shown: Option<Size>,
@@ -41,7 +42,7 @@ pub struct Resizer {
 impl Resizer {
     /// For a head whose guest is to follow the window, or not.
     pub const fn new(follow: bool) -> Self {
-        Self { wanted: None, asked: None, shown: None, standing: if follow { Standing::Open } else { Standing::Unwanted } }
+        Self { canvas: None, wanted: None, asked: None, shown: None, standing: if follow { Standing::Open } else { Standing::Unwanted } }
     }
 
     /// Whether the guest's screen follows the window.
@@ -55,7 +56,15 @@ impl Resizer {
         let size = Size::new(side(width, LEAST.0), side(height, LEAST.1));
         let is_news = size != self.wanted.map(|(size, _)| size).or(self.asked.map(|(size, _)| size));
         if let Some(size) = size.filter(|_| is_news && width > 0 && height > 0) {
+            self.canvas = Some(size);
             self.wanted = Some((size, now + QUIET));
+        }
+    }
+
+    /// The guest may follow from now on: it has started again, or its agent has come.
+    pub fn ask_again(&mut self, now: Instant) {
+        if self.asked.is_none() && self.wanted.is_none() {
+            self.wanted = self.canvas.map(|size| (size, now));
         }
     }
 
@@ -161,6 +170,9 @@ mod tests {
         assert_eq!((resizer.standing(), resizer.due()), (Standing::KeepsItsSize, None));
         resizer.canvas(900, 600, after(start, 6000));
         assert_eq!(resizer.poll(after(start, 6300)), Some(size(900, 600)), "its agent may run by now");
+        assert_eq!(resizer.poll(after(start, 12_000)), None);
+        resizer.ask_again(after(start, 20_000));
+        assert_eq!(resizer.poll(after(start, 20_000)), Some(size(900, 600)), "now it does");
     }
 
     #[test]

@@ -98,6 +98,7 @@ pub enum Effect {
 pub struct Seat {
     policy: Policy,
     focused: bool,
+    full_screen: bool,
     captured: bool,
     takes_positions: bool,
     /// All keys of the chord are down and nothing else has gone down since.
@@ -116,6 +117,7 @@ impl Seat {
         Self {
             policy,
             focused: false,
+            full_screen: false,
             captured: false,
             takes_positions: true,
             armed: false,
@@ -154,20 +156,20 @@ impl Seat {
         let mut effects = match what {
             Happening::FocusGained => {
                 self.focused = true;
-                self.captured |= self.policy.on_focus;
+                self.captured |= self.policy.on_focus || self.full_screen && self.policy.on_full_screen;
                 Vec::new()
             }
             Happening::FocusLost => {
                 self.focused = false;
                 self.give_back()
             }
-            Happening::FullScreen(true) => {
-                self.captured |= self.focused && self.policy.on_full_screen;
-                Vec::new()
+            Happening::FullScreen(full) => {
+                // What was captured for the full screen ends with it.
+                let ends = self.full_screen && !full && self.policy.on_full_screen;
+                self.full_screen = full;
+                self.captured |= full && self.focused && self.policy.on_full_screen;
+                if ends { self.give_back() } else { Vec::new() }
             }
-            // What was captured for the full screen ends with it.
-            Happening::FullScreen(false) if self.policy.on_full_screen => self.give_back(),
-            Happening::FullScreen(false) => Vec::new(),
             Happening::TakesPositions(takes) => {
                 self.takes_positions = takes;
                 self.position = None;
@@ -183,7 +185,7 @@ impl Seat {
             Happening::Pointer { x, y } => self.pointer(x, y, placement),
             Happening::Moved { x, y } if self.grab().pointer => self.motion.moved(x, y).map(Effect::Send).into_iter().collect(),
             Happening::Moved { .. } => Vec::new(),
-            Happening::Wheel(notches) if self.takes_positions || self.captured => {
+            Happening::Wheel(notches) if self.position.is_some() || self.captured => {
                 self.wheel.turned(notches).into_iter().map(Effect::Send).collect()
             }
             Happening::Wheel(_) => Vec::new(),
@@ -243,7 +245,7 @@ impl Seat {
             self.position = None;
             return Vec::new();
         };
-        let dragging = self.held != Held::default() && self.position.is_some();
+        let dragging = self.held.has_buttons() && self.position.is_some();
         let position = placement.guest_at(x, y).or_else(|| dragging.then(|| placement.guest_nearest(x, y)));
         let is_news = position != self.position;
         self.position = position;

@@ -111,7 +111,17 @@ fn a_drag_goes_on_past_the_edge_and_a_click_on_the_stage_goes_nowhere() {
 fn full_screen_captures_where_a_person_wants_that() {
     let mut seat = seat(Policy { on_full_screen: true, ..Policy::default() });
     assert_eq!(seat.happened(Happening::FullScreen(true), None), [CAPTURED]);
+    seat.happened(Happening::FocusLost, None);
+    assert_eq!(seat.happened(Happening::FocusGained, None), [CAPTURED], "back from another window");
     assert_eq!(seat.happened(Happening::FullScreen(false), None), [FREE]);
+}
+
+#[test]
+fn a_wheel_turns_where_the_pointer_is() {
+    let mut seat = seat(Policy::default());
+    assert!(seat.happened(Happening::Wheel(1.0), placement()).is_empty(), "not over the picture yet");
+    seat.happened(Happening::Pointer { x: 400.0, y: 200.0 }, placement());
+    assert_eq!(seat.happened(Happening::Wheel(1.0), placement()).len(), 2);
 }
 
 fn happening() -> impl Strategy<Value = Happening> {

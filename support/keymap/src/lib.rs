@@ -1,10 +1,12 @@
 //! Physical keys, whatever is printed on them.
 //!
 //! A [`Key`] is a place on the keyboard, as the kernel's input subsystem numbers it (`linux/input-event-codes.h`). QEMU numbers keys as PC
-//! keyboards do: the first set of scan codes, with the high bit for those that are sent after 0xE0 ([`Key::qnum`]). What a key means is for
+//! keyboards do: the first set of scan codes, with the high bit for those that are sent after 0xE0 ([`Key::qnum`]); browsers and the libraries
+//! of window systems have names for the same places ([`Key::code`]). What a key means is for
 //! the guest's layout to say; [`text`] knows the one layout that is wanted where nobody sits at the keyboard, the United States'.
 
 mod chord;
+mod code;
 mod table;
 pub mod text;
 

@@ -146,7 +146,7 @@ impl Editor {
     fn usual_hardware(&self, device: Device) -> Option<String> {
         let qemu = self.draft.as_qemu()?;
         let (architecture, target) = (qemu.system.architecture, &qemu.system.target);
-        let usual = tables::default_configuration(architecture, target, self.host);
+        let usual = tables::default_configuration(architecture, target, self.host.architecture);
         let first = |usual: Option<&String>, known: &[&str]| usual.cloned().or_else(|| known.first().map(|name| (*name).to_owned()));
         match device {
             Device::Display => first(usual.displays.first().map(|display| &display.hardware), tables::display_devices(architecture)),

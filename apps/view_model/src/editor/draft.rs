@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bundle::key_path::{self, Change, KeyError};
 use bundle::{Architecture, Configuration, Kind, Level, Problem, tables};
 
+use library::Host;
+
 use super::field::{describe, shown};
 use crate::{Message, texts};
 
@@ -21,12 +23,12 @@ pub struct Editor {
     pub(super) stored: Configuration,
     pub(super) draft: Configuration,
     typed: BTreeMap<String, Typed>,
-    pub(super) host: Option<Architecture>,
+    pub(super) host: Host,
 }
 
 impl Editor {
-    /// The settings as they are on disk. `host` is the architecture whose guests this computer virtualizes.
-    pub fn new(stored: Configuration, host: Option<Architecture>) -> Self {
+    /// The settings as they are on disk, on this computer.
+    pub fn new(stored: Configuration, host: Host) -> Self {
         Self { draft: stored.clone(), stored, typed: BTreeMap::new(), host }
     }
 
@@ -144,7 +146,7 @@ impl Editor {
         let Some((architecture, target)) = self.machine_after(path, text) else { return false };
         let Configuration::Qemu(qemu) = &mut self.draft else { return false };
         (qemu.system.architecture, qemu.system.target) = (architecture, target);
-        tables::reset_for_machine(qemu, self.host);
+        tables::reset_for_machine(qemu, self.host.architecture);
         true
     }
 

@@ -5,6 +5,7 @@
 //! ([`bundle::key_path`], the table behind `viv config`); here is only what people call them, where they find them, and with what they change
 //! them ([`fields_of`]).
 
+mod advice;
 mod apple;
 mod devices;
 mod draft;

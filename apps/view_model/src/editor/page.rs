@@ -42,6 +42,8 @@ pub struct Setting {
     pub changed: bool,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
+    /// What a person should know about the value on this computer. Keeps nobody from saving it: the machine may be for another one.
+    pub advice: Option<Message>,
     /// Whether the running machine goes on as before until it starts again.
     pub needs_restart: bool,
 }
@@ -148,6 +150,7 @@ impl Editor {
             default,
             changed,
             problems: self.problems_of(&path),
+            advice: self.advice(&path),
             needs_restart: changed && field.applies == Applies::NextStart,
             control,
             text,

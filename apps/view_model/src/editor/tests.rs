@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 
 use bundle::key_path;
 use bundle::{Architecture, Configuration, Schema, apple, qemu, tables};
+use library::Host;
 use proptest::prelude::*;
 
 use super::*;
 
 const SCHEMAS: [(&str, &Schema); 2] = [("QEMU", qemu::Configuration::SCHEMA), ("Apple", apple::Configuration::SCHEMA)];
 
+fn host() -> Host {
+    Host { architecture: Some(Architecture::X86_64), memory_mib: 24 << 10, free_memory_mib: Some(14_541), cores: 8, is_mac: false }
+}
+
 fn editor() -> Editor {
     let mut configuration = tables::default_configuration(Architecture::X86_64, "q35", Some(Architecture::X86_64));
     configuration.information.name = "Debian".into();
     configuration.system.memory_size = 4096;
-    Editor::new(Configuration::Qemu(configuration), Some(Architecture::X86_64))
+    Editor::new(Configuration::Qemu(configuration), host())
 }
 
 fn qemu(editor: &Editor) -> &qemu::Configuration {
@@ -205,10 +210,20 @@ fn what_another_program_has_changed_is_not_lost_unasked() {
 }
 
 #[test]
+fn what_this_computer_cannot_is_said_and_may_be_saved() {
+    let mut editor = editor();
+    assert_eq!(setting(&editor, "System.MemorySize").advice.unwrap().to_string(), "14.2 GiB are free now");
+    editor.set("System.MemorySize", "64 GiB");
+    let advice = setting(&editor, "System.MemorySize").advice.unwrap().to_string();
+    assert_eq!(advice, "64 GiB is more than this computer has (24 GiB). The machine could not start");
+    assert_eq!(editor.save(false), Ok(Save::Now), "it may be for another computer");
+}
+
+#[test]
 fn what_was_wrong_before_keeps_nobody_from_saving_something_else() {
     let mut configuration = qemu(&editor()).clone();
     configuration.networks[0].mac_address = "wrong".into();
-    let mut editor = Editor::new(Configuration::Qemu(configuration), None);
+    let mut editor = Editor::new(Configuration::Qemu(configuration), host());
     editor.set("System.CPUCount", "2");
     assert_eq!(editor.save(false), Ok(Save::Now));
     assert!(editor.problems_of("Network[0].MacAddress")[0].is_fatal(), "it is said all the same");
@@ -216,7 +231,7 @@ fn what_was_wrong_before_keeps_nobody_from_saving_something_else() {
 
 #[test]
 fn machines_of_the_other_kind_have_pages_too() {
-    let editor = Editor::new(Configuration::Apple(apple::Configuration::default()), None);
+    let editor = Editor::new(Configuration::Apple(apple::Configuration::default()), host());
     let groups: Vec<Group> = editor.pages().iter().map(|page| page.group).collect();
     assert!(groups.contains(&Group::Boot) && groups.contains(&Group::Virtualization) && !groups.contains(&Group::Qemu));
     assert_eq!(editor.addable(), [Device::Display, Device::Network, Device::Serial]);

@@ -43,18 +43,13 @@ pub enum Installer {
     Nothing,
 }
 
-/// The disk of the machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A disk of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disk {
-    /// A new one of the usual size.
-    #[default]
-    Usual,
     /// A new one of this size in bytes.
     New(u64),
     /// A copy of an image.
     Copy(PathBuf),
-    /// None.
-    None,
 }
 
 /// The folder that the machine shares with its guest.
@@ -87,8 +82,10 @@ pub struct Choices {
     pub cores: Option<u32>,
     /// Whether it has a screen.
     pub display: Option<bool>,
-    /// Its disk.
-    pub disk: Disk,
+    /// Further images of CDs, such as one with drivers.
+    pub more_isos: Vec<PathBuf>,
+    /// Its disks; `None` for one of the usual size.
+    pub disks: Option<Vec<Disk>>,
     /// What it shares.
     pub share: Option<Share>,
     /// Its name.
@@ -191,12 +188,12 @@ impl Wizard {
             }
             Some(Installer::Nothing) | None => {}
         }
-        let disks = match &choices.disk {
-            Disk::Usual => None,
-            Disk::New(size) => Some(vec![DiskSpec::of_size(*size)]),
-            Disk::Copy(source) => Some(vec![DiskSpec { source: Some(source.clone()), ..DiskSpec::default() }]),
-            Disk::None => Some(Vec::new()),
+        isos.extend_from_slice(&choices.more_isos);
+        let disk = |disk: &Disk| match disk {
+            Disk::New(size) => DiskSpec::of_size(*size),
+            Disk::Copy(source) => DiskSpec { source: Some(source.clone()), ..DiskSpec::default() },
         };
+        let disks = choices.disks.as_ref().map(|disks| disks.iter().map(disk).collect());
         CreateSpec {
             name: Some(choices.name.trim().to_owned()).filter(|name| !name.is_empty()),
             architecture: choices.architecture,

@@ -3,7 +3,7 @@
 use bundle::{Configuration, tables};
 use library::{CreateSpec, DriveSpec, Os, ShareChange};
 
-use super::{Disk, How, Installer, StepProblem, Wizard};
+use super::{How, Installer, StepProblem, Wizard};
 use crate::{Message, Text, bytes, mebibytes, texts};
 
 /// What is asked of the library, in this order: create, share, open the settings or start.
@@ -93,8 +93,9 @@ impl Wizard {
             Some(Installer::Nothing) | None => texts::SUMMARY_NO_INSTALLER.into(),
         };
         lines.push(line(texts::SUMMARY_INSTALLER, installer));
+        lines.extend(choices.more_isos.iter().map(|iso| line(texts::FACT_CD, Message::said(iso.display().to_string()))));
         let disks: Vec<Line> = plan.drives.iter().filter_map(disk).map(|value| line(texts::FACT_DISK, value)).collect();
-        if disks.is_empty() || choices.disk == Disk::None {
+        if disks.is_empty() {
             lines.push(line(texts::FACT_DISK, texts::SUMMARY_NO_DISK.into()));
         }
         lines.extend(disks);

@@ -105,17 +105,17 @@ impl Wizard {
             problems.push(StepProblem::new(Step::System, "virtualize", why));
         }
         self.hardware_problems(&mut problems);
-        match &self.choices.disk {
-            Disk::New(size) if !(LEAST_DISK..=MOST_DISK).contains(size) => {
-                problems.retain(|problem| problem.field != "disk");
-                let range = texts::PROBLEM_DISK_SIZE.with([&bytes(LEAST_DISK), &bytes(MOST_DISK)]);
-                problems.push(StepProblem::new(Step::Storage, "disk", range));
-            }
-            Disk::Copy(source) if source.as_os_str().is_empty() => {
-                problems.retain(|problem| problem.field != "disk");
-                problems.push(StepProblem::new(Step::Storage, "disk", texts::PROBLEM_DISK_IMAGE));
-            }
-            _ => {}
+        for disk in self.choices.disks.iter().flatten() {
+            let message = match disk {
+                Disk::New(size) if !(LEAST_DISK..=MOST_DISK).contains(size) => {
+                    texts::PROBLEM_DISK_SIZE.with([&bytes(LEAST_DISK), &bytes(MOST_DISK)])
+                }
+                Disk::Copy(source) if source.as_os_str().is_empty() => texts::PROBLEM_DISK_IMAGE.into(),
+                Disk::New(_) | Disk::Copy(_) => continue,
+            };
+            // Said here as a person would, once.
+            problems.retain(|problem| problem.field != "disk");
+            problems.push(StepProblem::new(Step::Storage, "disk", message));
         }
         problems.sort_by_key(|problem| problem.step);
         problems

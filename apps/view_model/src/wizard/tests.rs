@@ -112,14 +112,44 @@ fn a_share_and_a_name_reach_the_library() {
         choices.installer = Some(Installer::Nothing);
         choices.share = Some(share);
         choices.name = "  Server ".into();
-        choices.disk = Disk::New(20 << 30);
+        choices.disks = Some(vec![Disk::New(20 << 30), Disk::New(1 << 40)]);
         choices.open_settings = true;
     });
     let order = wizard.order().unwrap();
     assert_eq!((order.create.name.as_deref(), order.start), (Some("Server"), false));
     assert_eq!(order.share.unwrap().read_only, Some(true));
     assert_eq!(value(&wizard, crate::texts::FACT_SHARED_FOLDER), "/home/me/Projects (read-only)");
-    assert_eq!(value(&wizard, crate::texts::FACT_DISK), "20 GiB, new");
+    let disks: Vec<String> =
+        wizard.summary().into_iter().filter(|line| line.label == crate::texts::FACT_DISK).map(|line| line.value.to_string()).collect();
+    assert_eq!(disks, ["20 GiB, new", "1 TiB, new"]);
+}
+
+#[test]
+fn windows_gets_its_drivers_on_a_second_cd() {
+    let (iso, drivers) = (iso(), iso());
+    let mut wizard = Wizard::for_iso(host(), iso.path().into());
+    wizard.choose(|choices| (choices.os, choices.more_isos) = (Os::Windows, vec![drivers.path().into()]));
+    assert_eq!(wizard.order().unwrap().create.isos, [iso.path(), drivers.path()]);
+    if host().architecture == Some(Architecture::X86_64) {
+        assert_eq!(value(&wizard, crate::texts::SUMMARY_FIRMWARE), "UEFI with Secure Boot and TPM");
+    }
+}
+
+#[test]
+fn a_macintosh_asks_for_its_rom() {
+    let mut wizard = Wizard::new(host());
+    wizard.choose(|choices| {
+        (choices.os, choices.architecture, choices.machine) = (Os::Other, Some(Architecture::M68k), Some("q800".into()));
+        choices.installer = Some(Installer::Nothing);
+    });
+    let needs = machine::BootNeed { firmware: true, kernel: false, said: "could not load MacROM.bin".into() };
+    wizard.set_offer(Some(Offer { needs: Some(needs), cpus_max: 1, memory_mib: 512, disks: vec!["SCSI".into()], ..Offer::default() }));
+    let problems = wizard.order().unwrap_err();
+    assert_eq!((problems[0].step, problems[0].field.as_str()), (Step::Hardware, "machine"));
+    assert!(problems[0].message.to_string().contains("MacROM.bin") && problems[0].hint.is_none(), "no option of a command line");
+    let rom = iso();
+    wizard.choose(|choices| choices.rom = Some(rom.path().into()));
+    assert_eq!(wizard.order().unwrap().create.bios.as_deref(), Some(rom.path()));
 }
 
 #[test]
@@ -152,11 +182,15 @@ fn choice() -> impl Strategy<Value = fn(&mut Choices)> {
         |choices| choices.cores = Some(u32::MAX),
         |choices| choices.memory_mib = None,
         |choices| choices.cores = None,
-        |choices| choices.disk = Disk::New(0),
-        |choices| choices.disk = Disk::New(u64::MAX),
-        |choices| choices.disk = Disk::Copy(PathBuf::new()),
-        |choices| choices.disk = Disk::None,
-        |choices| choices.disk = Disk::Usual,
+        |choices| choices.disks = Some(vec![Disk::New(0)]),
+        |choices| choices.disks = Some(vec![Disk::New(u64::MAX), Disk::New(1 << 30)]),
+        |choices| choices.disks = Some(vec![Disk::New(1 << 30), Disk::Copy(PathBuf::new())]),
+        |choices| choices.disks = Some(Vec::new()),
+        |choices| choices.disks = None,
+        |choices| choices.more_isos = vec!["/nowhere/drivers.iso".into()],
+        |choices| choices.more_isos = Vec::new(),
+        |choices| choices.rom = Some("/nowhere.rom".into()),
+        |choices| choices.rom = None,
         |choices| choices.display = Some(false),
     ])
 }
