@@ -243,6 +243,46 @@ impl Command {
     }
 }
 
+/// What is asked before a command is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The question.
+    pub title: Message,
+    /// What would be lost.
+    pub help: Text,
+}
+
+impl Command {
+    /// What is asked first, where something would be lost.
+    pub fn question(self, machine: &str) -> Option<Question> {
+        let (title, help) = match self {
+            Self::Delete => (texts::QUESTION_DELETE, texts::QUESTION_DELETE_HELP),
+            Self::ForceStop => (texts::QUESTION_FORCE_STOP, texts::QUESTION_FORCE_STOP_HELP),
+            Self::Reset => (texts::QUESTION_RESET, texts::QUESTION_RESET_HELP),
+            _ => return None,
+        };
+        Some(Question { title: title.with([&machine]), help })
+    }
+
+    /// The title of the work that it begins ([`crate::home::Works::begin`]), where it is not done at once. `name` is the machine's, or the
+    /// file's that is imported.
+    pub fn work(self, name: &str) -> Option<Message> {
+        let text = match self {
+            Self::NewMachine => texts::WORK_CREATE,
+            Self::Import => texts::WORK_IMPORT,
+            Self::Clone => texts::WORK_CLONE,
+            Self::Export => texts::WORK_EXPORT,
+            Self::Move => texts::WORK_MOVE,
+            Self::Delete => texts::WORK_DELETE,
+            Self::Start | Self::StartDisposable => texts::WORK_START,
+            Self::ShutDown => texts::WORK_STOP,
+            Self::Restart => texts::WORK_RESTART,
+            _ => return None,
+        };
+        Some(text.with([&name]))
+    }
+}
+
 impl Subject {
     /// Whether the lifecycle allows it.
     fn operation(&self, operation: Operation) -> Result<(), Refusal> {
@@ -341,6 +381,18 @@ mod tests {
         assert!(broken.contains(&Command::Delete) && broken.contains(&Command::ShowFiles));
         assert_eq!(Command::Start.available(Some(&subject(Mark::Broken))), Err(Refusal::Broken));
         assert_eq!(Command::Settings.available(Some(&subject(Mark::Unavailable))), Err(Refusal::Unavailable));
+    }
+
+    #[test]
+    fn only_what_would_lose_something_asks_and_its_label_says_so() {
+        for command in Command::ALL {
+            if let Some(question) = command.question("Debian") {
+                assert!(command.label().english.ends_with('…') && question.title.to_string().contains("\"Debian\""), "{command:?}");
+            }
+        }
+        assert!(Command::ForceStop.question("x").is_some() && Command::ShutDown.question("x").is_none());
+        assert_eq!(Command::Clone.work("Debian").unwrap().to_string(), "Cloning \"Debian\"");
+        assert_eq!(Command::Pause.work("Debian"), None, "it is done before anybody could read that");
     }
 
     #[test]

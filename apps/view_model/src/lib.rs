@@ -3,6 +3,7 @@
 //! - [`home`]: the list of machines with search and selection, a machine's facts, work in progress.
 //! - [`wizard`]: making a machine, step by step; ends in what `library` is asked to create.
 //! - [`editor`]: a machine's settings: every key of both kinds of configuration, with label, help, control and problems.
+//! - [`preferences`]: what a person prefers, whichever machine it is.
 //! - [`Command`]: everything that can be asked for: one list behind menu, toolbar, context menu and shortcuts.
 //! - [`Text`] and [`Message`]: every word for people, in English, with a stable id to translate it by.
 //!
@@ -11,6 +12,7 @@
 
 pub mod editor;
 pub mod home;
+pub mod preferences;
 pub mod wizard;
 
 mod command;
@@ -21,7 +23,7 @@ mod shortcut;
 mod size;
 mod texts;
 
-pub use command::{Command, Place, Refusal, Subject};
+pub use command::{Command, Place, Question, Refusal, Subject};
 pub use failure::Failure;
 pub use message::{Message, Text};
 pub use shortcut::{Platform, Shortcut};

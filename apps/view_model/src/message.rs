@@ -87,7 +87,7 @@ mod tests {
             assert!(ids.insert(text.id), "{} is there twice", text.id);
             assert!(!text.english.ends_with('.') && !text.english.contains("..."), "{text}");
             assert!(
-                text.english.starts_with(|first: char| first.is_uppercase() || first == '{' || first.is_ascii_digit())
+                text.english.starts_with(|first: char| first.is_uppercase() || "{\"".contains(first) || first.is_ascii_digit())
                     || text.english == "macOS",
                 "{text}"
             );

@@ -80,6 +80,13 @@ texts! {
     WORK_STOP = "work.stop", "Shutting down \"{}\"";
     WORK_RESTART = "work.restart", "Restarting \"{}\"";
 
+    QUESTION_DELETE = "question.delete", "Move \"{}\" to the trash?";
+    QUESTION_DELETE_HELP = "question.delete.help", "Its disks go with it; from the trash both can be brought back";
+    QUESTION_FORCE_STOP = "question.force_stop", "Force \"{}\" off?";
+    QUESTION_FORCE_STOP_HELP = "question.force_stop.help", "The guest loses what it has not written to its disks, as in a power cut";
+    QUESTION_RESET = "question.reset", "Reset \"{}\"?";
+    QUESTION_RESET_HELP = "question.reset.help", "The guest starts anew and loses what it has not written to its disks";
+
     STEP_SYSTEM = "wizard.step.system", "Operating system";
     STEP_INSTALLER = "wizard.step.installer", "Installer";
     STEP_HARDWARE = "wizard.step.hardware", "Hardware";
@@ -95,7 +102,6 @@ texts! {
     SYSTEM_MACOS_REFUSED = "wizard.system.macos.refused", "Needs a Mac with Apple silicon";
     SYSTEM_OTHER = "wizard.system.other", "Something else";
     SYSTEM_OTHER_HELP = "wizard.system.other.help", "BSD, DOS, classic Mac OS and other processors";
-    VIRTUALIZE = "wizard.virtualize", "Virtualize";
     VIRTUALIZE_HELP = "wizard.virtualize.help", "Runs at full speed, for {} systems on this computer";
     VIRTUALIZE_FOREIGN = "wizard.virtualize.foreign", "This computer's processor does not run {} systems; they are emulated, which is slower";
     VIRTUALIZE_NOT_HERE = "wizard.virtualize.not_here", "{}";
@@ -132,9 +138,37 @@ texts! {
     EDITOR_UNCHANGED = "editor.unchanged", "Nothing has changed";
     EDITOR_PROBLEMS_ONE = "editor.problems_one", "Correct the problem first";
     EDITOR_PROBLEMS = "editor.problems", "Correct the {} problems first";
-    EDITOR_RUNNING = "editor.running", "Settings can be saved once the machine has stopped";
     EDITOR_RESETS = "editor.resets", "This also sets processor model, firmware, display, network and sound to what suits {}";
     EDITOR_MEMORY_FREE = "editor.memory_free", "{} are free now";
     EDITOR_CONFLICT = "editor.conflict", "The settings were changed by another program meanwhile";
-    EDITOR_LAST_ELEMENT = "editor.last_element", "There is nothing to remove";
+
+    PREFER_APPEARANCE = "preferences.appearance", "Appearance";
+    PREFER_APPEARANCE_HELP = "preferences.appearance.help", "Light or dark";
+    PREFER_SYSTEM = "preferences.appearance.system", "As the system";
+    PREFER_LIGHT = "preferences.appearance.light", "Light";
+    PREFER_DARK = "preferences.appearance.dark", "Dark";
+    PREFER_SCALING = "preferences.scaling", "Picture";
+    PREFER_SCALING_HELP = "preferences.scaling.help", "How large a display is shown at first";
+    PREFER_FIT = "preferences.scaling.fit", "Fit the window";
+    PREFER_INTEGER = "preferences.scaling.integer", "Whole multiples only";
+    PREFER_ACTUAL = "preferences.scaling.actual", "Actual size";
+    PREFER_CLOSING = "preferences.closing", "When a window is closed";
+    PREFER_CLOSING_HELP = "preferences.closing.help", "What becomes of the machine in it";
+    PREFER_LEAVE = "preferences.closing.leave", "Leave it running";
+    PREFER_SHUT_DOWN = "preferences.closing.shut_down", "Shut it down";
+    PREFER_ASK = "preferences.closing.ask", "Ask";
+    PREFER_RELEASE = "preferences.release", "Release keys";
+    PREFER_RELEASE_HELP = "preferences.release.help", "Give keyboard and mouse back to this computer";
+    PREFER_CAPTURE_FULL_SCREEN = "preferences.capture_full_screen", "Capture in full screen";
+    PREFER_CAPTURE_FULL_SCREEN_HELP = "preferences.capture_full_screen.help", "The guest gets the keys that this computer takes otherwise";
+    PREFER_CAPTURE_FOCUS = "preferences.capture_focus", "Capture whenever the window is in front";
+    PREFER_CAPTURE_FOCUS_HELP = "preferences.capture_focus.help", "For those who work in the guest all day";
+    PREFER_FIRST_CLICK = "preferences.first_click", "Pass on the first click";
+    PREFER_FIRST_CLICK_HELP = "preferences.first_click.help", "The click that captures the mouse reaches the guest, too";
+    PREFER_SEND_KEYS = "preferences.send_keys", "Keys to send";
+    PREFER_SEND_KEYS_HELP = "preferences.send_keys.help", "What the menu of a machine's window offers";
+    PREFER_UNREADABLE = "preferences.unreadable", "The preferences cannot be read; they are as if nobody had chosen any";
+    PREFER_UNKNOWN = "preferences.unknown", "There is no preference \"{}\"";
+    PREFER_NOT = "preferences.not", "{} is not possible for \"{}\"";
+    PREFER_CHORD = "preferences.chord", "\"{}\": {}";
 }

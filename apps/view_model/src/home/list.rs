@@ -36,8 +36,8 @@ pub struct Empty {
     pub help: Text,
     /// The buttons.
     pub commands: &'static [Command],
-    /// Whether it is only the search that hides every machine.
-    pub filtered: bool,
+    /// The button that shows all machines again, where only the search hides them.
+    pub clear: Option<Text>,
 }
 
 /// The machines of the home window.
@@ -100,9 +100,11 @@ impl Home {
                 title: texts::EMPTY_TITLE,
                 help: texts::EMPTY_HELP,
                 commands: &[Command::NewMachine, Command::Import],
-                filtered: false,
+                clear: None,
             }),
-            (true, false) => Some(Empty { title: texts::NO_MATCH_TITLE, help: texts::NO_MATCH_HELP, commands: &[], filtered: true }),
+            (true, false) => {
+                Some(Empty { title: texts::NO_MATCH_TITLE, help: texts::NO_MATCH_HELP, commands: &[], clear: Some(texts::CLEAR_SEARCH) })
+            }
         }
     }
 

@@ -88,7 +88,7 @@ fn search_finds_by_words_in_any_order_and_tags() {
     assert_eq!(read(&home), ["[All machines] pfSense: Cannot be read"]);
     assert_eq!(home.tags().get(&Tag::System("debian".into())), Some(&2));
     home.set_filter(Filter::new("nothing of the kind", Vec::new()));
-    assert!(home.empty().unwrap().filtered);
+    assert!(home.empty().unwrap().clear.is_some());
     assert_eq!(Home::new(Vec::new()).empty().unwrap().commands, [Command::NewMachine, Command::Import]);
 }
 
@@ -139,6 +139,7 @@ enum Step {
     Remove(usize),
     State(usize, State),
     Filter(&'static str),
+    Select(isize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -148,6 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => name.clone().prop_map(Step::Remove),
         4 => (name, prop::sample::select(State::ALL.to_vec())).prop_map(|(name, state)| Step::State(name, state)),
         1 => prop::sample::select(vec!["", "deb", "a", "zzz"]).prop_map(Step::Filter),
+        2 => (-2..3isize).prop_map(Step::Select),
     ]
 }
 
@@ -157,12 +159,14 @@ proptest! {
     fn changes_tell_everything(steps in prop::collection::vec(step(), 1..80)) {
         let mut home = Home::new(vec![machine(NAMES[0])]);
         let mut drawn = read(&home);
+        let mut selected = None;
         for step in steps {
             let changes = match step {
                 Step::Add(name, true) => home.heard(LibraryEvent::MachineAdded(broken(NAMES[name]))),
                 Step::Add(name, false) => home.heard(LibraryEvent::MachineChanged(machine(NAMES[name]))),
                 Step::Remove(name) => home.heard(LibraryEvent::MachineRemoved { path: path(NAMES[name]), name: String::new() }),
                 Step::State(name, to) => home.heard(state(NAMES[name], to)),
+                Step::Select(lines) => home.step(lines),
                 Step::Filter(text) => home.set_filter(Filter::new(text, Vec::new())),
             };
             // As a view does: first the lines' number, then what is in those that were told.
@@ -182,6 +186,10 @@ proptest! {
                 }
             }
             prop_assert_eq!(&drawn, &read(&home), "after {:?}", changes);
+            // Who draws the selected machine's page hears of every change of it.
+            let now = home.selected().map(|entry| (entry.machine().clone(), entry.mark()));
+            prop_assert!(changes.contains(&Change::Selection) || now == selected, "after {:?}", changes);
+            selected = now;
             let mut keys: Vec<_> = home.visible.clone();
             keys.sort();
             prop_assert_eq!(&keys, &home.visible);
