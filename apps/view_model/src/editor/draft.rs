@@ -98,6 +98,11 @@ impl Editor {
         }
     }
 
+    /// What was typed at a setting and makes no sense yet, with what is wrong.
+    pub(super) fn typed(&self, path: &str) -> Option<(&str, &[Problem])> {
+        self.typed.get(path).map(|typed| (typed.text.as_str(), typed.problems.as_slice()))
+    }
+
     /// What was typed and not accepted.
     pub(super) fn refused(&self) -> usize {
         self.typed.len()

@@ -1,10 +1,10 @@
 //! A setting: what it is called, what it is for, where it is, and how it is changed.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bundle::key_path::{self, KeyDescription};
-use bundle::{Configuration, Kind, Schema, apple, qemu};
+use bundle::{Architecture, Configuration, Kind, Schema, apple, qemu};
 
 use crate::{Text, mebibytes};
 
@@ -249,9 +249,19 @@ pub enum Control {
     Heading,
 }
 
+type Known = HashMap<(Architecture, &'static str), Option<&'static [&'static str]>>;
+
+/// [`key_path::known_values`], which follow from the architecture, found once for each.
+fn known_values(configuration: &Configuration, path: &str, field: &'static Field) -> Option<&'static [&'static str]> {
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let architecture = configuration.as_qemu()?.system.architecture;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry((architecture, field.path)).or_insert_with(|| key_path::known_values(configuration, path))
+}
+
 /// What a setting of a configuration is changed with.
-pub(super) fn control(configuration: &Configuration, path: &str, look: Look) -> Control {
-    match look {
+pub(super) fn control(configuration: &Configuration, path: &str, field: &'static Field) -> Control {
+    match field.look {
         Look::Usual => {}
         Look::LongText => return Control::LongText,
         Look::Color => return Control::Color,
@@ -260,7 +270,7 @@ pub(super) fn control(configuration: &Configuration, path: &str, look: Look) -> 
         Look::Random => return Control::Random,
         Look::Fixed => return Control::Fixed,
     }
-    let known = || key_path::known_values(configuration, path);
+    let known = || known_values(configuration, path, field);
     match describe(configuration, path).map(|described| described.kind) {
         Some(Kind::Boolean) => Control::Switch,
         Some(Kind::Integer { max }) => Control::Number(*max),

@@ -13,6 +13,7 @@ mod field;
 mod page;
 mod qemu;
 mod save;
+mod sheet;
 
 pub use devices::Device;
 pub use draft::Editor;

@@ -84,8 +84,7 @@ impl Editor {
 
     /// The key paths of what was changed and a running machine does not feel before it starts again.
     pub fn needs_restart(&self) -> Vec<String> {
-        let pages = self.pages();
-        let settings = pages.iter().flat_map(|page| self.settings(page.group, page.element));
+        let settings = self.pages().into_iter().flat_map(|page| self.settings(page.group, page.element));
         let mut paths: Vec<String> = settings.filter(|setting| setting.needs_restart).map(|setting| setting.path).collect();
         // A device that was removed has no page any more.
         for list in Group::ALL.into_iter().filter_map(Group::list) {
