@@ -2,6 +2,7 @@
 //!
 //! - [`Canvas`] and [`Placement`]: where the guest's picture is in the window, which pixel of the guest is under a point, and which part of
 //!   the window has to be drawn again after damage.
+//! - [`Painter`]: the guest's pixels in a toolkit's buffer; only what was damaged is copied.
 //! - [`Seat`]: who has the keyboard and the mouse, what is sent to the guest, and the chord that always gives both back.
 //! - [`Resizer`]: when the guest is asked for another size, and when it is left alone.
 //!
@@ -11,6 +12,7 @@ mod canvas;
 mod chord;
 mod held;
 mod motion;
+mod painter;
 mod placement;
 mod resize;
 mod seat;
@@ -18,6 +20,7 @@ mod seat;
 pub use canvas::Canvas;
 pub use chord::ReleaseChord;
 pub use motion::{Motion, Wheel};
+pub use painter::{Painter, Pixels};
 pub use placement::{Area, Placement, Scaling};
 pub use resize::{Resizer, Standing};
 pub use seat::{Effect, Grab, Happening, Policy, Seat};
