@@ -25,7 +25,6 @@ mod texts;
 
 pub use command::{Command, Place, Question, Refusal, Subject};
 pub use failure::Failure;
-pub use message::{Message, Text};
+pub use message::{Message, Text, all_texts};
 pub use shortcut::{Platform, Shortcut};
 pub use size::{bytes, mebibytes};
-pub use texts::ALL as TEXTS;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{Command, editor};
+
 /// A text for people: what it is called among translations, and what it says in English.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Text {
@@ -46,25 +48,46 @@ impl From<Text> for Message {
     }
 }
 
+impl Message {
+    /// In another language: `words` has the text's words there, with the same `{}`, by its id; English where it has none.
+    pub fn in_words(&self, words: impl FnOnce(&Text) -> Option<String>) -> String {
+        filled(words(&self.text).as_deref().unwrap_or(self.text.english), &self.values)
+    }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut values = self.values.iter();
-        let mut parts = self.text.english.split("{}");
-        f.write_str(parts.next().unwrap_or_default())?;
-        for part in parts {
-            f.write_str(values.next().map_or("", String::as_str))?;
-            f.write_str(part)?;
-        }
-        Ok(())
+        f.write_str(&filled(self.text.english, &self.values))
     }
+}
+
+/// Puts values in their places.
+fn filled(words: &str, values: &[String]) -> String {
+    let mut values = values.iter();
+    let mut parts = words.split("{}");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(values.next().map_or("", String::as_str));
+        text.push_str(part);
+    }
+    text
+}
+
+/// Every text that is said here, for translators: ids are unique among them.
+pub fn all_texts() -> Vec<Text> {
+    let commands = Command::ALL.iter().map(|command| command.label());
+    let groups = editor::Group::ALL.iter().map(|group| group.text());
+    let schemas = [bundle::qemu::Configuration::SCHEMA, bundle::apple::Configuration::SCHEMA];
+    let settings = schemas.into_iter().flat_map(editor::fields_of).flat_map(|field| [field.label, field.help]);
+    crate::texts::ALL.iter().copied().chain(commands).chain(groups).chain(settings).collect()
 }
 
 /// Declares texts as constants, and `ALL` of them.
 macro_rules! texts {
     ($($(#[doc = $doc:literal])* $name:ident = $id:literal, $english:literal;)*) => {
         $($(#[doc = $doc])* pub(crate) const $name: $crate::Text = $crate::Text { id: $id, english: $english };)*
-        /// Every text that is not a label of a command ([`crate::Command::label`]) or of a setting ([`crate::editor::fields_of`]).
-        pub const ALL: &[$crate::Text] = &[$($name),*];
+        /// Every one of them.
+        pub(crate) const ALL: &[$crate::Text] = &[$($name),*];
     };
 }
 pub(crate) use texts;
@@ -81,9 +104,17 @@ mod tests {
     }
 
     #[test]
+    fn other_languages_have_the_same_places() {
+        let used = Text { id: "used", english: "{} of {}" }.with([&11, &64]);
+        let german = |text: &Text| (text.id == "used").then(|| "{} von {}".to_owned());
+        assert_eq!(used.in_words(german), "11 von 64");
+        assert_eq!(Text { id: "other", english: "{} left" }.with([&5]).in_words(german), "5 left");
+    }
+
+    #[test]
     fn texts_are_of_one_style() {
         let mut ids = std::collections::HashSet::new();
-        for text in crate::TEXTS {
+        for text in all_texts() {
             assert!(ids.insert(text.id), "{} is there twice", text.id);
             assert!(!text.english.ends_with('.') && !text.english.contains("..."), "{text}");
             assert!(

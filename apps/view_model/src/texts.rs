@@ -138,6 +138,7 @@ texts! {
     EDITOR_UNCHANGED = "editor.unchanged", "Nothing has changed";
     EDITOR_PROBLEMS_ONE = "editor.problems_one", "Correct the problem first";
     EDITOR_PROBLEMS = "editor.problems", "Correct the {} problems first";
+    EDITOR_DEVICE = "editor.device", "{} · {}";
     EDITOR_RESETS = "editor.resets", "This also sets processor model, firmware, display, network and sound to what suits {}";
     EDITOR_MEMORY_FREE = "editor.memory_free", "{} are free now";
     EDITOR_CONFLICT = "editor.conflict", "The settings were changed by another program meanwhile";

@@ -4,7 +4,7 @@ use bundle::{Configuration, Problem};
 
 use super::sheet::Sheet;
 use super::{Control, Editor, Field, Group, fields_of};
-use crate::{Message, Text};
+use crate::{Message, texts};
 
 /// A page: an entry of the sidebar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,6 @@ pub struct Setting {
     pub needs_restart: bool,
 }
 
-/// An entry of the sidebar for a device: `Network · virtio-net-pci`.
-const DEVICE: Text = Text { id: "setting.device", english: "{} · {}" };
-
 impl Editor {
     /// The pages, in the order of the sidebar.
     pub fn pages(&self) -> Vec<Page> {
@@ -87,6 +84,6 @@ impl Editor {
             (Group::Network | Group::Serial, _) => say("Mode"),
             _ => say("Hardware"),
         };
-        DEVICE.with([&group.text(), &what])
+        texts::EDITOR_DEVICE.with([&group.text(), &what])
     }
 }
