@@ -39,6 +39,24 @@ impl Findings {
         }
     }
 
+    /// What makes one doubt that a file is what it is given as. `--force` is what `viv` calls [`CreateSpec::unchecked`].
+    fn doubt(&mut self, what: &str, path: &Path, kind: &str, look: impl Fn(&File) -> std::io::Result<Option<Doubt>>) {
+        // A drive with a disc in it is what it is.
+        if !std::fs::metadata(path).is_ok_and(|data| data.is_file()) {
+            return;
+        }
+        let (message, hint) = match File::open(path).and_then(|file| look(&file)) {
+            Ok(None) => return,
+            Ok(Some(doubt @ Doubt::Compressed(_))) => (format!("Not {kind}: {doubt}; unpack it first: {}", path.display()), None),
+            Ok(Some(doubt)) => (format!("Not {kind}: {doubt}: {}", path.display()), Some("`--force` takes it all the same")),
+            Err(error) => (format!("Cannot read: {error}: {}", path.display()), None),
+        };
+        match hint {
+            Some(hint) => self.wrong_hint(what, message, hint),
+            None => self.wrong(what, message),
+        }
+    }
+
     fn error(self, message: &str) -> Result<(), Error> {
         let kind = match self.problems.len() {
             0 => return Ok(()),
@@ -120,13 +138,16 @@ fn files(spec: &CreateSpec, findings: &mut Findings) {
         }
     }
     for path in &spec.isos {
-        findings.file("iso", path, media::wrong_with(path).or_else(|| not_a_disc(path, spec.unchecked)));
+        match media::wrong_with(path) {
+            None if !spec.unchecked => findings.doubt("iso", path, "the image of a CD or DVD", disk_image::doubt_as_disc),
+            wrong => findings.file("iso", path, wrong),
+        }
     }
     for disk in spec.disks.iter().flatten() {
-        let wrong = images::wrong_with(disk).or_else(|| disk.source.as_deref().and_then(|source| not_a_disk(source, spec.unchecked)));
-        match &disk.source {
-            Some(source) => findings.file("disk", source, wrong),
-            None => wrong.into_iter().for_each(|message| findings.wrong("disk", message)),
+        match (&disk.source, images::wrong_with(disk)) {
+            (Some(source), None) if !spec.unchecked => findings.doubt("disk", source, "a disk image", disk_image::doubt_as_disk),
+            (Some(source), wrong) => findings.file("disk", source, wrong),
+            (None, wrong) => wrong.into_iter().for_each(|message| findings.wrong("disk", message)),
         }
     }
 }
@@ -137,28 +158,6 @@ fn not_a_file(path: &Path) -> Option<String> {
         Ok(data) if data.is_file() => None,
         Ok(_) => Some(format!("Not a file: {}", path.display())),
         Err(error) => Some(format!("Cannot open: {error}: {}", path.display())),
-    }
-}
-
-/// Why a file is not taken for the image of a hard disk.
-pub(crate) fn not_a_disk(path: &Path, unchecked: bool) -> Option<String> {
-    doubt(path, unchecked, "a disk image", disk_image::doubt_as_disk)
-}
-
-fn not_a_disc(path: &Path, unchecked: bool) -> Option<String> {
-    doubt(path, unchecked, "the image of a CD or DVD", disk_image::doubt_as_disc)
-}
-
-fn doubt(path: &Path, unchecked: bool, what: &str, look: impl Fn(&File) -> std::io::Result<Option<Doubt>>) -> Option<String> {
-    // A drive with a disc in it is what it is.
-    if unchecked || !std::fs::metadata(path).is_ok_and(|data| data.is_file()) {
-        return None;
-    }
-    match File::open(path).and_then(|file| look(&file)) {
-        Ok(None) => None,
-        Ok(Some(doubt @ Doubt::Compressed(_))) => Some(format!("Not {what}: {doubt}; unpack it first: {}", path.display())),
-        Ok(Some(doubt)) => Some(format!("Not {what}: {doubt} (`--force` takes it all the same): {}", path.display())),
-        Err(error) => Some(format!("Cannot read: {error}: {}", path.display())),
     }
 }
 

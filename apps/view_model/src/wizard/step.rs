@@ -65,11 +65,13 @@ pub struct StepProblem {
     pub hint: Option<String>,
     /// Whether the machine can be made all the same.
     pub is_warning: bool,
+    /// Whether it is only what a file looks like: [`super::Choices::unchecked`] takes it all the same.
+    pub is_doubt: bool,
 }
 
 impl StepProblem {
     fn new(step: Step, field: &str, message: impl Into<Message>) -> Self {
-        Self { step, field: field.to_owned(), message: message.into(), hint: None, is_warning: false }
+        Self { step, field: field.to_owned(), message: message.into(), hint: None, is_warning: false, is_doubt: false }
     }
 }
 
@@ -77,8 +79,9 @@ impl From<Problem> for StepProblem {
     fn from(problem: Problem) -> Self {
         let step = Step::of(&problem);
         // What names options of the command line helps nobody here.
+        let is_doubt = problem.hint.as_deref().is_some_and(|hint| hint.contains("--force"));
         let hint = problem.hint.filter(|hint| !hint.contains("--"));
-        Self { step, field: problem.key_path, message: Message::said(problem.message), hint, is_warning: false }
+        Self { step, field: problem.key_path, message: Message::said(problem.message), hint, is_warning: false, is_doubt }
     }
 }
 

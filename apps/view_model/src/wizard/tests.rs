@@ -65,6 +65,18 @@ fn an_image_that_was_dropped_is_chosen_already() {
 }
 
 #[test]
+fn a_file_that_is_no_disc_can_be_taken_for_one() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[b'x'; 100_000]).unwrap();
+    let mut wizard = Wizard::for_iso(host(), file.path().into());
+    let problem = wizard.order().unwrap_err().remove(0);
+    assert_eq!((problem.step, problem.hint.as_deref(), problem.is_doubt), (Step::Installer, None, true));
+    assert!(!problem.message.to_string().contains("--"), "no option of a command line: {}", problem.message);
+    wizard.choose(|choices| choices.unchecked = true);
+    assert!(wizard.order().is_ok());
+}
+
+#[test]
 fn what_cannot_be_offered_says_why() {
     let cards = systems(false);
     let mac = cards.iter().find(|card| card.os == Os::MacOs).unwrap();
