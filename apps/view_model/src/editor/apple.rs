@@ -14,7 +14,7 @@ fields! { "apple";
     System {
         "System": "System", "Processor and memory";
         "System.Architecture" (Fixed): "Architecture", "That of this computer";
-        "System.CPUCount": "Cores", "How many the guest sees; 0 chooses";
+        "System.CPUCount" (Range 0 4096): "Cores", "How many the guest sees; 0 chooses";
         "System.MemorySize": "Memory", "What the guest has; this computer has that much less while it runs";
         "System.MacPlatform": "Mac", "Which Mac a guest of macOS sees";
         "System.MacPlatform.HardwareModel" (Fixed): "Model", "Chosen when macOS was installed";
@@ -49,9 +49,9 @@ fields! { "apple";
     }
     Display {
         "Display": "Displays", "Screens; a machine without any has a serial console only";
-        "Display[].WidthPixels": "Width", "In pixels, at first";
-        "Display[].HeightPixels": "Height", "In pixels, at first";
-        "Display[].PixelsPerInch": "Density", "226 and more count as high resolution";
+        "Display[].WidthPixels" (Range 1 16384): "Width", "In pixels, at first";
+        "Display[].HeightPixels" (Range 1 16384): "Height", "In pixels, at first";
+        "Display[].PixelsPerInch" (Range 1 1000): "Density", "226 and more count as high resolution";
         "Display[].DynamicResolution" @Saved: "Follow the window", "The guest's screen becomes as large as the window";
     }
     Drive {
@@ -76,7 +76,7 @@ fields! { "apple";
         "Serial[].Terminal.ForegroundColor" (Color) @Saved: "Text colour", "As #rrggbb";
         "Serial[].Terminal.BackgroundColor" (Color) @Saved: "Background", "As #rrggbb";
         "Serial[].Terminal.Font" @Saved: "Font", "A monospaced one";
-        "Serial[].Terminal.FontSize" @Saved: "Font size", "In points";
+        "Serial[].Terminal.FontSize" (Range 1 144) @Saved: "Font size", "In points";
         "Serial[].Terminal.ResizeCommand" @Saved: "Resize command", "Typed when the window changes size, with $COLS and $ROWS";
         "Serial[].Terminal.CursorBlink" @Saved: "Blinking cursor", "Easier to find, for some";
     }

@@ -110,6 +110,8 @@ pub enum Look {
     Interface,
     /// Text, with a button that makes a random one.
     Random,
+    /// A whole number from the first to the second; what is possible beyond is of no use.
+    Range(u64, u64),
     /// Shown, and not changed here: identities, and what only its maker understands.
     Fixed,
 }
@@ -133,19 +135,20 @@ pub struct Field {
 
 /// Declares the settings of a kind of configuration.
 macro_rules! fields {
-    ($schema:literal; $($group:ident { $($path:literal $(($look:ident))? $(@$applies:ident)?: $label:literal, $help:literal;)* })*) => {
+    ($schema:literal; $($group:ident { $($path:literal $(($look:ident $($bound:literal)*))? $(@$applies:ident)?: $label:literal, $help:literal;)* })*) => {
         /// The settings, in the order of the pages.
         pub(super) const FIELDS: &[$crate::editor::Field] = &[$($($crate::editor::Field {
             path: $path,
             group: $crate::editor::Group::$group,
             label: $crate::Text { id: concat!("setting.", $schema, ".", $path, ".label"), english: $label },
             help: $crate::Text { id: concat!("setting.", $schema, ".", $path, ".help"), english: $help },
-            look: $crate::editor::field::fields!(@look $($look)?),
+            look: $crate::editor::field::fields!(@look $($look $($bound)*)?),
             applies: $crate::editor::field::fields!(@applies $($applies)?),
         },)*)*];
     };
     (@look) => { $crate::editor::Look::Usual };
     (@look $look:ident) => { $crate::editor::Look::$look };
+    (@look $look:ident $($bound:literal)+) => { $crate::editor::Look::$look($($bound),+) };
     (@applies) => { $crate::editor::Applies::NextStart };
     (@applies $applies:ident) => { $crate::editor::Applies::$applies };
 }
@@ -217,8 +220,13 @@ pub(super) fn describe(configuration: &Configuration, path: &str) -> Option<&'st
 pub enum Control {
     /// On or off.
     Switch,
-    /// A whole number from 0 to this.
-    Number(u64),
+    /// A whole number.
+    Number {
+        /// The least that is of use.
+        least: u64,
+        /// The most that is of use.
+        most: u64,
+    },
     /// A size.
     Size,
     /// Text.
@@ -268,12 +276,13 @@ pub(super) fn control(configuration: &Configuration, path: &str, field: &'static
         Look::Icon => return Control::Icon,
         Look::Interface => return Control::Interface,
         Look::Random => return Control::Random,
+        Look::Range(least, most) => return Control::Number { least, most },
         Look::Fixed => return Control::Fixed,
     }
     let known = || known_values(configuration, path, field);
     match describe(configuration, path).map(|described| described.kind) {
         Some(Kind::Boolean) => Control::Switch,
-        Some(Kind::Integer { max }) => Control::Number(*max),
+        Some(Kind::Integer { max }) => Control::Number { least: 0, most: *max },
         Some(Kind::Mebibytes) => Control::Size,
         Some(Kind::Choice(values)) => Control::Choice(values),
         Some(Kind::FileName) => Control::File,

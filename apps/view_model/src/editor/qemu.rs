@@ -17,7 +17,7 @@ fields! { "qemu";
         "System.Target": "Machine type", "The board; changing it resets the devices";
         "System.MemorySize": "Memory", "What the guest has; this computer has that much less while it runs";
         "System.CPU": "Processor model", "Which processor the guest sees; default suits the machine and this computer";
-        "System.CPUCount": "Cores", "How many the guest sees; 0 chooses";
+        "System.CPUCount" (Range 0 4096): "Cores", "How many the guest sees; 0 chooses";
         "System.ForceMulticore": "Emulate on several cores", "Faster where it works; some guests are not made for it";
         "System.CPUFlagsAdd": "Features to switch on", "Processor features beside those of the model";
         "System.CPUFlagsRemove": "Features to switch off", "Processor features of the model that the guest shall not see";
@@ -41,7 +41,7 @@ fields! { "qemu";
         "Input": "Input", "USB";
         "Input.UsbBusSupport": "USB", "Which controller the guest sees";
         "Input.UsbSharing": "Share USB devices", "Let devices of this computer be connected to the guest";
-        "Input.MaximumUsbShare": "Devices at a time", "How many can be connected at once";
+        "Input.MaximumUsbShare" (Range 0 64): "Devices at a time", "How many can be connected at once";
     }
     Sharing {
         "Sharing": "Sharing", "Clipboard and shared folder";
@@ -64,7 +64,7 @@ fields! { "qemu";
         "Drive[].Interface": "Connection", "How it is attached; the guest needs a driver for it";
         "Drive[].ReadOnly": "Read-only", "The guest cannot write to it";
         "Drive[].ImageName": "Image", "File in the bundle; a drive without one takes media from outside";
-        "Drive[].InterfaceVersion": "Layout", "Where the guest finds it: 0 as in old machines, 1 as in new ones";
+        "Drive[].InterfaceVersion" (Range 0 1): "Layout", "Where the guest finds it: 0 as in old machines, 1 as in new ones";
         "Drive[].Identifier" (Fixed): "Identity", "What names the drive";
     }
     Network {
@@ -78,9 +78,9 @@ fields! { "qemu";
         "Network[].PortForward": "Forwarded ports", "Ports of this computer that lead to the guest, in mode Emulated";
         "Network[].PortForward[].Protocol": "Protocol", "TCP for most, UDP for some";
         "Network[].PortForward[].HostAddress": "Listen on", "127.0.0.1 is this computer only; empty is everybody in the network";
-        "Network[].PortForward[].HostPort": "Port here", "From 1 to 65535; below 1024 needs rights";
+        "Network[].PortForward[].HostPort" (Range 1 65535): "Port here", "From 1 to 65535; below 1024 needs rights";
         "Network[].PortForward[].GuestAddress": "Guest's address", "Empty is the one that the guest is given";
-        "Network[].PortForward[].GuestPort": "Port of the guest", "From 1 to 65535; ssh is 22";
+        "Network[].PortForward[].GuestPort" (Range 1 65535): "Port of the guest", "From 1 to 65535; ssh is 22";
         "Network[].VlanGuestAddress": "Guest's network", "IPv4 with prefix, such as 10.0.2.0/24";
         "Network[].VlanGuestAddressIPv6": "Guest's IPv6 network", "With prefix, such as fd00::/64";
         "Network[].VlanHostAddress": "This computer's address", "IPv4, in the guest's network";
@@ -98,7 +98,7 @@ fields! { "qemu";
         "Serial[].Target": "Used by", "The machine's own port, a device, a debugger or QEMU's monitor";
         "Serial[].Hardware": "Device", "What the guest sees, where it is not the machine's own port";
         "Serial[].TcpHostAddress": "Server", "To connect to, in mode TcpClient";
-        "Serial[].TcpPort": "TCP port", "To connect to or listen on";
+        "Serial[].TcpPort" (Range 1 65535): "TCP port", "To connect to or listen on";
         "Serial[].WaitForConnection": "Wait for a client", "The machine starts when somebody has connected";
         "Serial[].RemoteConnectionAllowed": "Allow other computers", "Anybody in the network may connect";
         "Serial[].Terminal" @Saved: "Terminal", "How its window looks";
@@ -106,7 +106,7 @@ fields! { "qemu";
         "Serial[].Terminal.ForegroundColor" (Color) @Saved: "Text colour", "As #rrggbb";
         "Serial[].Terminal.BackgroundColor" (Color) @Saved: "Background", "As #rrggbb";
         "Serial[].Terminal.Font" @Saved: "Font", "A monospaced one";
-        "Serial[].Terminal.FontSize" @Saved: "Font size", "In points";
+        "Serial[].Terminal.FontSize" (Range 1 144) @Saved: "Font size", "In points";
         "Serial[].Terminal.ResizeCommand" @Saved: "Resize command", "Typed when the window changes size, with $COLS and $ROWS";
         "Serial[].Terminal.CursorBlink" @Saved: "Blinking cursor", "Easier to find, for some";
     }

@@ -142,6 +142,25 @@ fn controls_follow_the_kind_of_key_and_the_architecture() {
 }
 
 #[test]
+fn numbers_within_their_range_are_accepted() {
+    let mut editor = editor();
+    editor.add(Device::Cd).unwrap();
+    editor.add_forward(0).unwrap();
+    let all: Vec<Setting> = editor.pages().into_iter().flat_map(|page| editor.settings(page.group, page.element)).collect();
+    let numbers = all.iter().filter_map(|setting| match setting.control {
+        Control::Number { least, most } => Some((&setting.path, [least, most], most < u64::from(u32::MAX))),
+        _ => None,
+    });
+    for (path, limits, is_bounded) in numbers {
+        assert!(is_bounded, "{path} has no range");
+        for limit in limits {
+            editor.set(path, &limit.to_string());
+            assert!(editor.problems_of(path).is_empty(), "{path}: {:?}", editor.problems_of(path));
+        }
+    }
+}
+
+#[test]
 fn arguments_are_words_and_lists_have_commas() {
     let mut editor = editor();
     editor.set("QEMU.AdditionalArguments", "-device 'a b'");
