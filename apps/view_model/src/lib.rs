@@ -4,6 +4,7 @@
 //! - [`wizard`]: making a machine, step by step; ends in what `library` is asked to create.
 //! - [`editor`]: a machine's settings: every key of both kinds of configuration, with label, help, control and problems.
 //! - [`preferences`]: what a person prefers, whichever machine it is.
+//! - [`window`]: what a machine's window says over the picture, and what closing it does.
 //! - [`Command`]: everything that can be asked for: one list behind menu, toolbar, context menu and shortcuts.
 //! - [`Text`] and [`Message`]: every word for people, in English, with a stable id to translate it by.
 //!
@@ -13,6 +14,7 @@
 pub mod editor;
 pub mod home;
 pub mod preferences;
+pub mod window;
 pub mod wizard;
 
 mod command;

@@ -87,6 +87,17 @@ texts! {
     QUESTION_RESET = "question.reset", "Reset \"{}\"?";
     QUESTION_RESET_HELP = "question.reset.help", "The guest starts anew and loses what it has not written to its disks";
 
+    QUESTION_CLOSE = "question.close", "Shut \"{}\" down, too?";
+    QUESTION_CLOSE_HELP = "question.close.help", "It goes on without its window; the list opens that again";
+
+    WINDOW_CONNECTING = "window.connecting", "Connecting to the display";
+    WINDOW_LOST = "window.lost", "The connection to the display was lost";
+    WINDOW_LOST_HELP = "window.lost.help", "The machine may run on";
+    WINDOW_OFF = "window.off", "The display is off";
+    WINDOW_OFF_HELP = "window.off.help", "The guest has switched it off, or has not drawn anything yet";
+    WINDOW_UNREADABLE = "window.unreadable", "The display cannot be shown";
+    WINDOW_CAPTURED = "window.captured", "Keyboard captured · {} releases it";
+
     STEP_SYSTEM = "wizard.step.system", "Operating system";
     STEP_INSTALLER = "wizard.step.installer", "Installer";
     STEP_HARDWARE = "wizard.step.hardware", "Hardware";
