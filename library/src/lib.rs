@@ -52,7 +52,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use find::FindError;
 pub use host::Host;
 pub use job::{Cancel, Job, Progress};
-pub use library::Library;
+pub use library::{Library, check_name_text};
 pub use machine::{Activity, Condition, Machine, Summary};
 pub use offer::Offered;
 pub use plan::Plan;

@@ -146,7 +146,10 @@ impl Library {
     }
 
     /// Refuses a name that is taken or none.
-    pub(crate) fn check_name(&self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] with a name that is free; [`ErrorKind::Invalid`] as [`check_name_text`].
+    pub fn check_name(&self, name: &str) -> Result<()> {
         check_name_text(name)?;
         if self.name_is_free(&self.machines(), name) {
             return Ok(());
@@ -175,8 +178,11 @@ impl Library {
     }
 }
 
-/// Refuses what cannot be a machine's name.
-pub(crate) fn check_name_text(name: &str) -> Result<()> {
+/// Refuses what cannot be a machine's name, whichever there are.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] with what is wrong.
+pub fn check_name_text(name: &str) -> Result<()> {
     let wrong = if name.trim().is_empty() {
         "it is empty"
     } else if name.trim() != name {

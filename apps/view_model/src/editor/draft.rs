@@ -10,6 +10,8 @@ use library::Host;
 use super::field::{describe, shown};
 use crate::{Message, texts};
 
+const NAME: &str = "Information.Name";
+
 /// What was typed and makes no sense yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Typed {
@@ -87,14 +89,27 @@ impl Editor {
     /// Everything that is wrong: with what was typed, then with the draft.
     pub fn problems(&self) -> Vec<Problem> {
         let typed = self.typed.values().flat_map(|typed| typed.problems.iter().cloned());
-        typed.chain(self.draft.validate()).collect()
+        typed.chain(self.noticed()).collect()
+    }
+
+    /// What is wrong with the draft: what `bundle` says, and a new name that the library would refuse.
+    pub(super) fn noticed(&self) -> Vec<Problem> {
+        let mut problems = self.draft.validate();
+        let name = self.draft.name();
+        if name != self.stored.name()
+            && let Err(error) = library::check_name_text(name)
+        {
+            problems.retain(|problem| problem.key_path != NAME);
+            problems.push(Problem::fatal(NAME, error.to_string()));
+        }
+        problems
     }
 
     /// What is wrong with one setting.
     pub fn problems_of(&self, path: &str) -> Vec<Problem> {
         match self.typed.get(path) {
             Some(typed) => typed.problems.clone(),
-            None => self.draft.validate().into_iter().filter(|problem| problem.key_path == path).collect(),
+            None => self.noticed().into_iter().filter(|problem| problem.key_path == path).collect(),
         }
     }
 

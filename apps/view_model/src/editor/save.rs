@@ -48,7 +48,7 @@ impl Editor {
     /// Why there is nothing that could be saved. What was wrong before somebody came here keeps nobody from saving something else.
     pub fn save(&self, running: bool) -> Result<Save, NotSaved> {
         let known = self.stored.validate();
-        let new = self.draft.validate().into_iter().filter(|problem| problem.is_fatal() && !known.contains(problem)).count();
+        let new = self.noticed().into_iter().filter(|problem| problem.is_fatal() && !known.contains(problem)).count();
         match self.refused() + new {
             0 if self.draft == self.stored => Err(NotSaved::Unchanged),
             0 if running => Ok(Save::WithRestart),

@@ -50,7 +50,7 @@ impl<'a> Sheet<'a> {
     /// Looks.
     pub fn of(editor: &'a Editor) -> Self {
         let (draft, stored) = (Values::of(&editor.draft), Values::of(&editor.stored));
-        Self { editor, draft, stored, problems: editor.draft.validate() }
+        Self { editor, draft, stored, problems: editor.noticed() }
     }
 
     /// The settings on a page, in order; those of lists on it once for each element.

@@ -102,6 +102,17 @@ fn what_is_typed_stays_until_it_makes_sense() {
 }
 
 #[test]
+fn a_name_that_nobody_could_see_is_refused() {
+    let mut editor = editor();
+    editor.set("Information.Name", " ");
+    let problems = editor.problems_of("Information.Name");
+    assert!(problems.len() == 1 && problems[0].message.contains("it is empty"), "{problems:?}");
+    assert_eq!(editor.save(false), Err(NotSaved::Problems(1)));
+    editor.set("Information.Name", "Debian");
+    assert!(!editor.is_dirty());
+}
+
+#[test]
 fn a_clash_is_told_where_it_is_and_goes_with_its_cause() {
     let mut editor = editor();
     editor.add_forward(0).unwrap();

@@ -106,6 +106,8 @@ pub struct Wizard {
     kvm: Option<Finding>,
     offer: Option<Offer>,
     choices: Choices,
+    /// A name that the library has refused, and why.
+    refused_name: Option<(String, String)>,
     step: Step,
 }
 
@@ -113,7 +115,7 @@ impl Wizard {
     /// A wizard at its first step.
     pub fn new(host: Host) -> Self {
         let choices = Choices { start: true, ..Choices::default() };
-        Self { host, kvm: None, offer: None, choices, step: Step::System }
+        Self { host, kvm: None, offer: None, choices, refused_name: None, step: Step::System }
     }
 
     /// A wizard for an image that was dropped on the home window: the installer is chosen already.
@@ -158,6 +160,12 @@ impl Wizard {
     /// What the machine type offers, when that is known.
     pub fn set_offer(&mut self, offer: Option<Offer>) {
         self.offer = offer;
+    }
+
+    /// What [`library::Library::check_name`] has said of a name; `None` where it is free.
+    pub fn set_name_checked(&mut self, name: &str, refused: Option<&library::Error>) {
+        let hint = |error: &library::Error| error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+        self.refused_name = refused.map(|error| (name.to_owned(), format!("{error}{}", hint(error))));
     }
 
     /// What was found out about this computer: [`supervisor_api::launch::doctor`].

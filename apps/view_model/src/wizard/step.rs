@@ -108,6 +108,12 @@ impl Wizard {
             problems.push(StepProblem::new(Step::System, "virtualize", why));
         }
         self.hardware_problems(&mut problems);
+        let name = self.choices.name.trim();
+        let refused = self.refused_name.as_ref().filter(|(refused, _)| refused == name).map(|(_, why)| why.clone());
+        let wrong = || Some(name).filter(|name| !name.is_empty()).and_then(|name| library::check_name_text(name).err());
+        if let Some(why) = refused.or_else(|| wrong().map(|error| error.to_string())) {
+            problems.push(StepProblem::new(Step::Summary, "name", Message::said(why)));
+        }
         for disk in self.choices.disks.iter().flatten() {
             let message = match disk {
                 Disk::New(size) if !(LEAST_DISK..=MOST_DISK).contains(size) => {

@@ -165,6 +165,21 @@ fn a_macintosh_asks_for_its_rom() {
 }
 
 #[test]
+fn a_name_that_is_taken_is_told_until_it_is_another() {
+    let mut wizard = Wizard::new(host());
+    wizard.choose(|choices| (choices.installer, choices.name) = (Some(Installer::Nothing), "Debian".into()));
+    assert!(wizard.order().is_ok());
+    let taken = library::Error::new(library::ErrorKind::Exists, "There is already a machine \"Debian\"").with_hint("Choose another name");
+    wizard.set_name_checked("Debian", Some(&taken));
+    let problems = wizard.order().unwrap_err();
+    assert_eq!((problems[0].step, problems[0].field.as_str()), (Step::Summary, "name"));
+    wizard.choose(|choices| choices.name = "Debian 2".into());
+    assert!(wizard.order().is_ok());
+    wizard.choose(|choices| choices.name = "a\nb".into());
+    assert!(wizard.order().is_err());
+}
+
+#[test]
 fn another_processor_forgets_what_only_the_first_could_have() {
     let mut wizard = Wizard::new(host());
     wizard.choose(|choices| (choices.machine, choices.virtualize) = (Some("q35".into()), Some(true)));
