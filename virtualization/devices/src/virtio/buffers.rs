@@ -12,7 +12,7 @@ use super::queue::Chain;
 const PARTS_MAXIMUM: usize = 1024;
 
 /// The parts of a chain, in order. What is taken from them is gone.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Buffers<'a> {
     readable: VecDeque<VolatileSlice<'a>>,
     writable: VecDeque<VolatileSlice<'a>>,

@@ -6,10 +6,12 @@
 mod card;
 mod control;
 mod link;
+mod packets;
 mod receive;
 mod segment;
 mod stream;
 mod tap;
+mod transmit;
 mod wire;
 
 use std::io;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 use confinement::{Confinement, Thread};
 pub use link::Link;
+pub use packets::Packets;
 use serde_json::{Value, json};
 pub use stream::FrameStream;
 pub use tap::Tap;

@@ -161,10 +161,17 @@ impl Driver {
 
     /// Makes the chain that begins at this descriptor available.
     pub fn offer(&mut self, queue: u16, head: u16) {
-        let (offered, size) = self.queues[usize::from(queue)];
+        self.offer_all(queue, [head]);
+    }
+
+    /// Makes chains available, of which the device hears at once.
+    pub fn offer_all(&mut self, queue: u16, heads: impl IntoIterator<Item = u16>) {
+        let (mut offered, size) = self.queues[usize::from(queue)];
         let available = QUEUES + u64::from(queue) * QUEUE_SPACE + AVAILABLE;
-        self.memory.write_obj(head, GuestAddress(available + 4 + u64::from(offered % size) * 2)).unwrap();
-        let offered = offered.wrapping_add(1);
+        for head in heads {
+            self.memory.write_obj(head, GuestAddress(available + 4 + u64::from(offered % size) * 2)).unwrap();
+            offered = offered.wrapping_add(1);
+        }
         self.queues[usize::from(queue)].0 = offered;
         self.set_available(queue, offered);
         self.ring(queue);

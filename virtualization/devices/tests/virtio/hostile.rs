@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use devices::virtio::balloon::Balloon;
 use devices::virtio::console::{Attachment, Attachments, Console, Port};
-use devices::virtio::network::{Frames, Link};
+use devices::virtio::network::{Frames, Link, Packets};
 use devices::virtio::socket::{Socket, SocketPorts};
 use devices::virtio::{Block, Disk, Entropy, Network, VirtioDevice};
 use hv::Event;
@@ -19,13 +19,13 @@ use crate::driver::{BUFFERS, Descriptor, Driver, INDIRECT, MEMORY, NEXT, Part, W
 use crate::file_system;
 
 /// An end of a link at which there is always another frame.
-struct Plenty {
+pub struct Plenty {
     is_ready: Event,
     has_offloads: bool,
 }
 
 impl Plenty {
-    fn wire(has_offloads: bool) -> Vec<Box<dyn Frames>> {
+    pub fn wire(has_offloads: bool) -> Vec<Box<dyn Frames>> {
         let is_ready = Event::new().unwrap();
         is_ready.signal();
         vec![Box::new(Self { is_ready, has_offloads })]
@@ -42,9 +42,8 @@ impl Frames for Plenty {
         Ok(300)
     }
 
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        assert!(self.has_offloads || packet[..10] == [0; 10], "the header asks for something");
-        Ok(())
+    fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
+        Ok(packets.len())
     }
 
     fn has_offloads(&self) -> bool {

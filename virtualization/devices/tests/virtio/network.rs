@@ -11,7 +11,8 @@ use devices::virtio::Network;
 use devices::virtio::network::{FrameStream, Frames, Link};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::driver::{BUFFERS, Descriptor, Driver, Part, WRITE, confined, events};
+use crate::driver::{BUFFERS, Descriptor, Driver, NEXT, Part, WRITE, confined, events};
+use crate::hostile::Plenty;
 
 const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const HEADER: usize = 12;
@@ -103,6 +104,78 @@ fn frames_on_a_stream_are_cut_as_they_were() {
     there.write_all(b"xy").unwrap();
     assert_eq!(driver.wait(0), 12 + 2);
     assert_eq!((received(&driver, 0, 2048, 3), received(&driver, 1, 2048, 5)), (b"one".to_vec(), b"three".to_vec()));
+}
+
+/// Offers the card packets in this many chains, of which it hears at once. Every fourth chain is no packet. Each has its header in a part of
+/// its own, and its frame, filled with its number, in two.
+fn send_at_once(driver: &mut Driver, count: u16, size: u32, header: impl Fn(u16) -> [u8; HEADER]) {
+    for number in 0..count {
+        let place = BUFFERS + u64::from(number) * 0x1000;
+        driver.memory.write_slice(&header(number), GuestAddress(place)).unwrap();
+        driver.memory.write_slice(&vec![number as u8; size as usize], GuestAddress(place + 64)).unwrap();
+        let (first, half) = (number * 3, size / 2);
+        let more = if number % 4 == 3 { 0 } else { NEXT };
+        driver.put_descriptor(1, first, Descriptor(place, HEADER as u32, more, first + 1));
+        driver.put_descriptor(1, first + 1, Descriptor(place + 64, half, NEXT, first + 2));
+        driver.put_descriptor(1, first + 2, Descriptor(place + 64 + u64::from(half), size - half, 0, 0));
+    }
+    driver.offer_all(1, (0..count).map(|number| number * 3));
+}
+
+/// Headers of packets that ask for nothing.
+fn plain(_number: u16) -> [u8; HEADER] {
+    [0; HEADER]
+}
+
+#[test]
+fn packets_that_were_offered_at_once_arrive_whole_and_in_their_order() {
+    let (mut driver, there) = datagrams();
+    there.set_read_timeout(Some(PATIENCE)).unwrap();
+    send_at_once(&mut driver, 60, 1001, plain);
+    for number in (0..60_u8).filter(|number| number % 4 != 3) {
+        let mut frame = [0; 2000];
+        let length = there.recv(&mut frame).unwrap();
+        assert_eq!(frame[..length], [number; 1001]);
+    }
+    driver.wait(1);
+}
+
+#[test]
+fn a_stream_that_takes_only_a_part_gets_the_rest_when_it_has_room() {
+    let (here, mut there) = UnixStream::pair().unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&here, 1).unwrap();
+    there.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut driver = card(Box::new(FrameStream::new(here.into())));
+    send_at_once(&mut driver, 80, 3001, plain);
+    for number in (0..80_u8).filter(|number| number % 4 != 3) {
+        let mut length = [0; 4];
+        there.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        there.read_exact(&mut frame).unwrap();
+        assert_eq!(frame, [number; 3001]);
+    }
+    driver.wait(1);
+}
+
+#[test]
+fn a_packet_that_asks_for_something_keeps_its_place_among_others() {
+    let (here, there) = UnixDatagram::pair().unwrap();
+    there.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (link, _gone) = link(Plenty::wire(true));
+    let device = device(&link, 1);
+    link.replace(vec![Box::new(OwnedFd::from(here))]).unwrap();
+    let mut driver = Driver::ready(device, 1 << 5 | 1 << 0);
+    // A checksum over all of the frame, at its second byte, of which there is none yet.
+    let header = |number: u16| if number % 5 == 1 { [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0] } else { [0; HEADER] };
+    send_at_once(&mut driver, 20, 100, header);
+    for number in (0..20_u8).filter(|number| number % 4 != 3) {
+        let mut frame = [0; 200];
+        let length = there.recv(&mut frame).unwrap();
+        assert_eq!((length, frame[0], frame[99]), (100, number, number));
+        let is_changed = frame[..100] != [number; 100];
+        assert_eq!(is_changed, number % 5 == 1, "{number}");
+    }
+    driver.wait(1);
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

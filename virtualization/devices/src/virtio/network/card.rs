@@ -8,12 +8,18 @@ use hv::{Event, GuestMemory};
 use super::super::buffers::Buffers;
 use super::super::queue::{ActiveQueue, Failure};
 use super::link::{Link, Wire, lock};
+use super::packets::Packets;
 use super::segment::{self, Left};
-use super::wire::{HEADER_SIZE, PACKET_MAXIMUM};
+use super::wire::{Frames, HEADER_SIZE, PACKET_MAXIMUM};
 use crate::{Handler, Interest, Watches};
 
 /// Frames that are taken from the host before other devices have their turn.
 const TURN: usize = 128;
+/// Bytes that are sent before others have their turn, and what a chain counts for besides them.
+const TURN_BYTES: usize = 512 << 10;
+const CHAIN_COST: usize = 4 << 10;
+/// Bytes from which on a guest sends much.
+const BULK: usize = 16 << 10;
 
 /// Tokens.
 const RECEIVE: u32 = 0;
@@ -31,7 +37,8 @@ pub(super) struct Card {
     /// What is at the other end of the link now.
     wire: Option<Wire>,
     receives: bool,
-    is_watched: bool,
+    /// What the wire is watched for, where it is.
+    watched: Option<Interest>,
     changed: Event,
     failure: Failure,
     is_mergeable: bool,
@@ -70,7 +77,7 @@ impl Card {
     ) -> Self {
         let memory = receive.memory().clone();
         let (packet, outgoing) = (vec![0; PACKET_MAXIMUM], vec![0; PACKET_MAXIMUM]);
-        let (wire, receives, is_watched, waiting, is_full) = (None, false, false, None, false);
+        let (wire, receives, watched, waiting, is_full) = (None, false, None, None, false);
         Self {
             pair,
             receive,
@@ -79,7 +86,7 @@ impl Card {
             link,
             wire,
             receives,
-            is_watched,
+            watched,
             changed,
             failure,
             is_mergeable,
@@ -106,7 +113,7 @@ impl Card {
     }
 
     fn unwatch(&mut self, watches: &mut Watches) {
-        if std::mem::take(&mut self.is_watched) {
+        if self.watched.take().is_some() {
             watches.remove(WIRE);
         }
     }
@@ -143,30 +150,60 @@ impl Card {
     fn transmit(&mut self) -> Result<(), Broken> {
         let Some(wire) = self.wire.clone() else { return Ok(()) };
         let mut wire = lock(&wire);
-        let mut is_full = wire.has_backlog().map_err(Broken::Wire)?;
-        let has_offloads = wire.has_offloads();
-        let mut failed = None;
-        let (memory, left, room) = (&self.memory, self.left, &mut self.outgoing);
-        self.transmit.serve(|chain| {
-            if is_full {
-                return None;
-            }
-            let Some(packet) = packet_of(Buffers::of(chain, memory).unwrap_or_default(), room) else { return Some(0) };
-            let sent = if has_offloads { wire.send(packet) } else { segment::carry_out(packet, left, |frame| wire.send(frame)) };
-            match sent {
-                Ok(()) => Some(0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    is_full = true;
-                    None
+        self.is_full = wire.has_backlog().map_err(Broken::Wire)?;
+        let done = self.transmit_some(&mut **wire);
+        self.transmit.interrupt()?;
+        done
+    }
+
+    fn transmit_some(&mut self, wire: &mut dyn Frames) -> Result<(), Broken> {
+        let (memory, left, has_offloads) = (&self.memory, self.left, wire.has_offloads());
+        let (mut bytes, mut has_waited) = (0, false);
+        while !self.is_full {
+            self.transmit.silence(memory)?;
+            let mut taken = self.transmit.take_packets(memory, has_offloads)?;
+            let chains = taken.len();
+            if chains == 0 {
+                // Who sends much has more in a moment: others may run until then, and many packets are cheaper together.
+                if bytes >= BULK && !std::mem::replace(&mut has_waited, true) {
+                    std::thread::yield_now();
+                    continue;
                 }
-                Err(error) => {
-                    failed = Some(error);
-                    Some(0)
+                // The guest may have added one between the last look and this.
+                if !self.transmit.listen(memory)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let sent = if taken.packets.is_empty() { Ok(0) } else { wire.send(&taken.packets) };
+            // On a wire that is broken they are lost.
+            let (count, failed) = sent.map_or_else(|error| (taken.packets.len(), Some(error)), |count| (count, None));
+            self.is_full = !self.transmit.give_back_packets(&taken, count)?;
+            if let Some(error) = failed {
+                return Err(Broken::Wire(error));
+            }
+            if let Some((head, buffers)) = taken.demanding.take().filter(|_| !self.is_full) {
+                let packet = packet_of(buffers, &mut self.outgoing);
+                match packet.map_or(Ok(()), |packet| segment::carry_out(packet, left, |frame| send_one(wire, frame))) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.transmit.leave();
+                        self.is_full = true;
+                    }
+                    other => {
+                        self.transmit.give_back(head, 0)?;
+                        other.map_err(Broken::Wire)?;
+                    }
                 }
             }
-        })?;
-        self.is_full = is_full || wire.has_backlog().map_err(Broken::Wire)?;
-        failed.map_or(Ok(()), |error| Err(Broken::Wire(error)))
+            self.transmit.interrupt()?;
+            self.is_full = self.is_full || wire.has_backlog().map_err(Broken::Wire)?;
+            (bytes, has_waited) = (bytes + taken.packets.bytes() + CHAIN_COST * chains, false);
+            if bytes >= TURN_BYTES {
+                self.transmit.doorbell().signal();
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Waits for what there is to wait for. Where that is nothing, not even a failure is: a queue of a tap that is not in use has failed at
@@ -183,10 +220,13 @@ impl Card {
         };
         match &self.wire {
             None => Ok(()),
-            Some(_) if self.is_watched => watches.change(WIRE, interest),
+            Some(_) if self.watched == Some(interest) => Ok(()),
             Some(wire) => {
-                watches.add(WIRE, lock(wire).descriptor(), interest)?;
-                self.is_watched = true;
+                match self.watched {
+                    Some(_) => watches.change(WIRE, interest)?,
+                    None => watches.add(WIRE, lock(wire).descriptor(), interest)?,
+                }
+                self.watched = Some(interest);
                 Ok(())
             }
         }
@@ -217,6 +257,14 @@ impl Card {
             }
         }
         self.watch(watches).map_err(Broken::Host)
+    }
+}
+
+/// Sends a packet whose header asks for nothing on a wire without headers.
+fn send_one(wire: &mut dyn Frames, packet: &mut [u8]) -> io::Result<()> {
+    match wire.send(&Packets::single(packet.get_mut(HEADER_SIZE..).unwrap_or_default()))? {
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Left {
 ///
 /// # Errors
 /// What `send` says. Where it takes the first of several and no more, the others are lost, as they may be on any wire.
-pub(super) fn carry_out(packet: &mut [u8], left: Left, mut send: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn carry_out(packet: &mut [u8], left: Left, mut send: impl FnMut(&mut [u8]) -> io::Result<()>) -> io::Result<()> {
     let Some((&[flags, kind, _, _, size_low, size_high, start_low, start_high, offset_low, offset_high, ..], _)) =
         packet.split_first_chunk::<HEADER_SIZE>()
     else {
@@ -71,7 +71,7 @@ pub(super) fn carry_out(packet: &mut [u8], left: Left, mut send: impl FnMut(&[u8
         if segments.write(index, &mut packet).is_none() {
             return Ok(());
         }
-        match send(&packet) {
+        match send(&mut packet) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && index > 0 => return Ok(()),
             other => other?,
         }

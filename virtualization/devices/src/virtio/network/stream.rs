@@ -1,11 +1,13 @@
 //! Frames over a stream socket: each has its length before it, four bytes, the highest first (passt(1), "QEMU stream socket").
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendFlags};
+use vm_memory::VolatileSlice;
 
+use super::packets::{self, Packets};
 use super::wire::{FRAME_MAXIMUM, Frames, HEADER_SIZE, plain};
 
 const LENGTH_SIZE: usize = 4;
@@ -20,6 +22,8 @@ pub struct FrameStream {
     read: Vec<u8>,
     taken: usize,
     end: usize,
+    /// The last read had all that there was: there is no more before the socket says so.
+    is_drained: bool,
     /// What is still to be written.
     backlog: Vec<u8>,
 }
@@ -27,7 +31,7 @@ pub struct FrameStream {
 impl FrameStream {
     /// Frames on this socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, read: vec![0; READ_SIZE], taken: 0, end: 0, backlog: Vec::new() }
+        Self { socket, read: vec![0; READ_SIZE], taken: 0, end: 0, is_drained: false, backlog: Vec::new() }
     }
 
     /// A whole frame that was read, if there is one.
@@ -58,6 +62,9 @@ impl Frames for FrameStream {
             if let Some(length) = self.take(frame)? {
                 return Ok(HEADER_SIZE + length);
             }
+            if std::mem::take(&mut self.is_drained) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             // The beginning of a frame, whose rest comes.
             self.read.copy_within(self.taken..self.end, 0);
             self.end -= std::mem::take(&mut self.taken);
@@ -65,31 +72,52 @@ impl Frames for FrameStream {
             self.end += received.as_ref().map_or(0, |(length, _)| *length);
             match received {
                 Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) | Err(Errno::INTR) => {}
+                Ok(_) => self.is_drained = self.end < self.read.len(),
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        let frame = packet.get(HEADER_SIZE..).unwrap_or_default();
+    fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
         if self.has_backlog()? {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Ok(0);
         }
-        let length = u32::try_from(frame.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let length = length.to_be_bytes();
-        let parts = [IoSlice::new(&length), IoSlice::new(frame)];
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = match rustix::net::sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+        let length = |(_, bytes)| u32::try_from(bytes).map(u32::to_be_bytes).map_err(|_| io::ErrorKind::InvalidInput);
+        let mut lengths = packets.iter().map(length).collect::<Result<Vec<_>, _>>()?;
+        let mut parts = Vec::with_capacity(packets.len() + packets.part_count());
+        for (length, (frame, _)) in lengths.iter_mut().zip(packets.iter()) {
+            parts.push(VolatileSlice::from(&mut length[..]));
+            parts.extend(frame.iter().copied());
+        }
+        let mut sent = match packets::send(&self.socket, &parts) {
             Ok(sent) => sent,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
-            Err(error) => return Err(error.into()),
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::AGAIN | Errno::INTR)) => return Ok(0),
+            Err(error) => return Err(error),
         };
-        // What the socket did not take.
-        let (length, frame) = (length.get(sent..).unwrap_or_default(), frame.get(sent.saturating_sub(LENGTH_SIZE)..).unwrap_or_default());
-        self.backlog.extend(length);
-        self.backlog.extend(frame);
-        Ok(())
+        // What the socket took only the beginning of is sent on from here.
+        let mut parts = &parts[..];
+        for (index, (frame, bytes)) in packets.iter().enumerate() {
+            let (own, others) = parts.split_at(frame.len() + 1);
+            match sent.checked_sub(LENGTH_SIZE + bytes) {
+                Some(more) => (sent, parts) = (more, others),
+                None if sent == 0 => return Ok(index),
+                None => {
+                    own.iter().for_each(|part| {
+                        let taken = sent.min(part.len());
+                        sent -= taken;
+                        // The range lies in the part.
+                        let start = self.backlog.len();
+                        self.backlog.resize(start + part.len() - taken, 0);
+                        if let Ok(rest) = part.offset(taken) {
+                            rest.copy_to(&mut self.backlog[start..]);
+                        }
+                    });
+                    return Ok(index + 1);
+                }
+            }
+        }
+        Ok(packets.len())
     }
 
     fn has_backlog(&mut self) -> io::Result<bool> {

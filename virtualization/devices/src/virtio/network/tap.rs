@@ -10,7 +10,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl, opcode};
 
-use super::wire::{Frames, HEADER_SIZE, Offloads};
+use super::packets::{self, Packets};
+use super::wire::{Frames, HEADER_SIZE, Offloads, one_by_one};
 
 const SET_INTERFACE: Opcode = opcode::write::<i32>(b'T', 202);
 const GET_INTERFACE: Opcode = opcode::read::<u32>(b'T', 210);
@@ -118,15 +119,12 @@ impl Frames for Tap {
         }
     }
 
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        match rustix::io::write(&self.descriptor, packet) {
-            Ok(_) | Err(Errno::INVAL | Errno::IO | Errno::NOMEM | Errno::INTR) => {
-                // The guest's header made no sense, the interface is down, or the host is short of memory: frames get lost.
-                Ok(())
-            }
-            Err(Errno::NOBUFS) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error.into()),
-        }
+    fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
+        one_by_one(packets, |parts| match packets::write(&self.descriptor, parts) {
+            // The guest's header made no sense, the interface is down, or the host is short of memory: frames get lost.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::IO | Errno::NOMEM)) => Ok(()),
+            other => other.map(drop),
+        })
     }
 
     fn has_offloads(&self) -> bool {

@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use hv::Event;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::RecvFlags;
+use vm_memory::VolatileSlice;
+
+use super::packets::{self, Packets};
 
 /// Bytes of `struct virtio_net_hdr` (Virtio 1.2, 5.1.6), which is before each frame.
 pub const HEADER_SIZE: usize = 12;
@@ -39,11 +42,12 @@ pub trait Frames: Send {
     /// Where there never will be one again.
     fn receive(&mut self, packet: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends a packet; `WouldBlock` where there is no room now. The header asks for something only where [`Self::has_offloads`].
+    /// Sends packets in this order, and returns how many of them it took: fewer than there are where there is no room now. They have headers
+    /// only where [`Self::has_offloads`].
     ///
     /// # Errors
-    /// Where there never will be again.
-    fn send(&mut self, packet: &[u8]) -> io::Result<()>;
+    /// Where there never will be room again.
+    fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize>;
 
     /// Whether something that was sent is still here, and is to be sent on when there is room.
     ///
@@ -82,6 +86,20 @@ pub(super) fn plain(packet: &mut [u8]) -> io::Result<&mut [u8]> {
     Ok(frame)
 }
 
+/// Sends packets with a call for each.
+pub(super) fn one_by_one(packets: &Packets<'_>, mut send: impl FnMut(&[VolatileSlice<'_>]) -> io::Result<()>) -> io::Result<usize> {
+    for (index, (parts, _)) in packets.iter().enumerate() {
+        while let Err(error) = send(parts) {
+            match Errno::from_io_error(&error) {
+                Some(Errno::INTR) => {}
+                Some(Errno::AGAIN | Errno::NOBUFS) => return Ok(index),
+                _ => return Err(error),
+            }
+        }
+    }
+    Ok(packets.len())
+}
+
 /// A connected datagram socket; a datagram is a frame.
 impl Frames for OwnedFd {
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -92,15 +110,12 @@ impl Frames for OwnedFd {
         Ok(HEADER_SIZE + rustix::net::recv(&*self, plain(packet)?, RecvFlags::DONTWAIT)?.0)
     }
 
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        let frame = packet.get(HEADER_SIZE..).unwrap_or_default();
-        match rustix::net::send(&*self, frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(_) => Ok(()),
+    fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
+        one_by_one(packets, |parts| match packets::send(&*self, parts) {
             // Nobody is there just now, or the frame is larger than the socket takes: frames get lost.
-            Err(Errno::CONNREFUSED | Errno::MSGSIZE) => Ok(()),
-            Err(Errno::NOBUFS) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error.into()),
-        }
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::CONNREFUSED | Errno::MSGSIZE)) => Ok(()),
+            other => other.map(drop),
+        })
     }
 }
 
@@ -127,7 +142,7 @@ impl Frames for Unplugged {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn send(&mut self, _packet: &[u8]) -> io::Result<()> {
-        Ok(())
+    fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
+        Ok(packets.len())
     }
 }
