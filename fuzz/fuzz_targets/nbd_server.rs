@@ -54,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
         None => return,
     };
     let (address, patience) = (NbdAddress::Unix(server.socket.clone()), Duration::from_millis(20));
-    let Ok(client) = NbdClient::connect(address, "disk".to_owned(), patience, Box::new(|_| ())) else { return };
+    let Ok(client) = NbdClient::connect(address, "disk".to_owned(), patience, Box::new(|job| job()), Box::new(|_| ())) else { return };
     std::thread::scope(|scope| {
         scope.spawn(|| client.read(512, &mut [0; 1024]));
         scope.spawn(|| client.write(0, &[7; 700]).and_then(|()| client.flush()));

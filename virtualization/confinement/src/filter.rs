@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use libc::{c_int, c_long};
+use libc::c_long;
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
 
 use crate::table::{self, Call, When};
@@ -88,17 +88,6 @@ fn conditions(when: &When) -> seccompiler::Result<Vec<SeccompRule>> {
         When::With(argument, bits) => vec![one(argument, SeccompCmpOp::MaskedEq(bits.into()), bits)?],
         When::Masked(argument, bits, values) => several(argument, &|| SeccompCmpOp::MaskedEq(bits.into()), values)?,
         When::Null(argument) => vec![SeccompRule::new(vec![pointer(argument)?])?],
-        When::StreamOf(families) => families.iter().map(|family| stream_of(*family)).collect::<seccompiler::Result<_>>()?,
         When::OwnProcess(argument) => vec![one(argument, SeccompCmpOp::Eq, std::process::id())?],
     })
-}
-
-/// A socket of this family whose type is a stream, whatever else the type says (socket(2)).
-fn stream_of(family: u32) -> seccompiler::Result<SeccompRule> {
-    const FLAGS: c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let type_without_flags = SeccompCmpOp::MaskedEq(u64::from(!FLAGS.cast_unsigned()));
-    Ok(SeccompRule::new(vec![
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family.into())?,
-        SeccompCondition::new(1, SeccompCmpArgLen::Dword, type_without_flags, libc::SOCK_STREAM.cast_unsigned().into())?,
-    ])?)
 }

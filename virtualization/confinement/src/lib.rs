@@ -89,8 +89,8 @@ impl Thread {
 pub struct Status {
     /// Each of the machine's threads is filtered (seccomp).
     pub system_calls: bool,
-    /// The machine's threads can open no files: the version of Landlock's interface. The fourth and later ones also confine them to the
-    /// TCP ports of the configuration's servers, the sixth and later ones to Unix sockets that have a path.
+    /// The machine's threads can open no files: the version of Landlock's interface. The fourth and later ones also keep them from
+    /// TCP ports, the sixth and later ones from Unix sockets that have no path.
     pub landlock: Option<u32>,
 }
 
@@ -145,21 +145,15 @@ impl Confinement {
         self.start(name, run, move |this| this.filter(kind))
     }
 
-    /// Starts a thread that, and all that come from it, can open no files, and connect by TCP to no other ports than these; and is confined
-    /// as [`Self::spawn`] says.
+    /// Starts a thread that, and all that come from it, can open no files, and neither connect nor listen by TCP; and is confined as
+    /// [`Self::spawn`] says.
     ///
     /// # Errors
     /// As [`Self::spawn`].
-    pub fn spawn_without_files(
-        &self,
-        kind: Thread,
-        name: String,
-        ports: Vec<u16>,
-        run: impl FnOnce() + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
+    pub fn spawn_without_files(&self, kind: Thread, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
         self.start(name, run, move |this| {
             if let Some(version) = this.landlock {
-                files::give_up(version, &ports)?;
+                files::give_up(version)?;
             }
             this.filter(kind)
         })

@@ -28,8 +28,6 @@ pub enum When {
     OwnProcess(u8),
     /// No pointer.
     Null(u8),
-    /// The first argument is one of these families, and the second says that it is a stream.
-    StreamOf(&'static [u32]),
 }
 
 const fn call(number: c_long) -> Call {
@@ -209,9 +207,6 @@ const KILLS: &[Call] = &[when(SYS_pidfd_send_signal, When::Is(1, &[SIGKILL as u3
 /// Waiting for such a program.
 const WAITS: &[Call] = &[call(SYS_wait4), call(SYS_waitid)];
 
-/// Connecting to a server again, by a Unix socket or TCP: where to, Landlock says.
-const CONNECTS: &[Call] = &[when(SYS_socket, When::StreamOf(&[AF_UNIX as u32, AF_INET as u32, AF_INET6 as u32])), call(SYS_connect)];
-
 /// Looking at a vCPU that stands still: `KVM_GET_REGS`, `KVM_SET_REGS`, `KVM_GET_SREGS`, `KVM_TRANSLATE`, `KVM_GET_FPU`, `KVM_SET_FPU`,
 /// `KVM_SET_GUEST_DEBUG`.
 const DEBUGS: &[Call] =
@@ -227,11 +222,11 @@ const EVERY: &[&[Call]] = &[MEMORY, THREAD, PROCESS, DESCRIPTORS];
 pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
     let more: &[&[Call]] = match kind {
         // Threads keep what they were started with, so it has what all others have.
-        Thread::Control => &[BUILD, KILLS, WAITS, STARTS_THREADS, SOCKETS, TAP, RING, CONNECTS],
+        Thread::Control => &[BUILD, KILLS, WAITS, STARTS_THREADS, SOCKETS, TAP, RING],
         Thread::Vcpu => &[VCPU, SOCKETS, TAP, RING],
         Thread::Events | Thread::Network => &[SOCKETS, TAP],
         Thread::Disk => &[RING, STARTS_THREADS],
-        Thread::Nbd => &[SOCKETS, CONNECTS, STARTS_THREADS],
+        Thread::Nbd => &[SOCKETS, STARTS_THREADS],
         Thread::Reaper => &[WAITS],
         Thread::Debugger => &[SOCKETS, ACCEPTS, DEBUGS],
         Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],

@@ -44,6 +44,9 @@ const NEVER: &[Call] = &[
     ("kill", SYS_kill, [c_int::MAX as c_long, SIGKILL as c_long, 0, 0, 0, 0]),
     ("pidfd_open", SYS_pidfd_open, [1, 0, 0, 0, 0, 0]),
     ("socket", SYS_socket, [AF_INET as c_long, (SOCK_DGRAM | SOCK_CLOEXEC) as c_long, 0, 0, 0, 0]),
+    ("socket", SYS_socket, [AF_INET as c_long, SOCK_STREAM as c_long, 0, 0, 0, 0]),
+    ("socket", SYS_socket, [AF_UNIX as c_long, SOCK_STREAM as c_long, 0, 0, 0, 0]),
+    ("connect", SYS_connect, [-1, 0, 0, 0, 0, 0]),
     ("sendto", SYS_sendto, [-1, 0, 0, 0, 1, 16]),
     ("setuid", SYS_setuid, [0; 6]),
     ("mount", SYS_mount, [0; 6]),
@@ -65,8 +68,6 @@ const NOT_WITHOUT_CONTROL: &[Call] = &[
 const RUN: Call = ("ioctl", SYS_ioctl, [-1, KVM_RUN, 0, 0, 0, 0]);
 const CLONE: Call = ("clone", SYS_clone, [(CLONE_VM | CLONE_SIGHAND | CLONE_THREAD) as c_long, 0, 0, 0, 0, 0]);
 const PROCESS: Call = ("clone", SYS_clone, [SIGCHLD as c_long, 0, 0, 0, 0, 0]);
-const SOCKET: Call = ("socket", SYS_socket, [AF_INET as c_long, SOCK_STREAM as c_long, 0, 0, 0, 0]);
-const CONNECT: Call = ("connect", SYS_connect, [-1, 0, 0, 0, 0, 0]);
 const RECEIVE: Call = ("recvmsg", SYS_recvmsg, [-1, 0, 0, 0, 0, 0]);
 const KILL: Call = ("pidfd_send_signal", SYS_pidfd_send_signal, [-1, SIGKILL as c_long, 0, 0, 0, 0]);
 const ACCEPT: Call = ("accept4", SYS_accept4, [-1, 0, 0, 0, 0, 0]);
@@ -76,12 +77,12 @@ const ENTER: Call = ("io_uring_enter", SYS_io_uring_enter, [-1, 0, 0, 0, 0, 0]);
 fn forbidden(kind: Thread) -> Vec<Call> {
     let own: &[Call] = match kind {
         Thread::Control => &[PROCESS],
-        Thread::Vcpu => &[SOCKET, CONNECT],
-        Thread::Events | Thread::Network => &[RUN, CLONE, SOCKET, CONNECT, ENTER],
-        Thread::Disk => &[RUN, PROCESS, SOCKET, CONNECT, RECEIVE],
+        Thread::Vcpu => &[],
+        Thread::Events | Thread::Network => &[RUN, CLONE, ENTER],
+        Thread::Disk => &[RUN, PROCESS, RECEIVE],
         Thread::Nbd => &[RUN, PROCESS, ENTER],
-        Thread::Debugger => &[RUN, CLONE, SOCKET, CONNECT, ENTER],
-        Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, SOCKET, CONNECT, RECEIVE, ENTER],
+        Thread::Debugger => &[RUN, CLONE, ENTER],
+        Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, RECEIVE, ENTER],
     };
     let more = if kind == Thread::Control { &[][..] } else { NOT_WITHOUT_CONTROL };
     let kill = if kind == Thread::Control { &[][..] } else { &[KILL] };
@@ -196,6 +197,6 @@ fn what_is_off_is_off() {
     assert_eq!(Confinement::off().status(), confinement::Status::default());
     let (sender, receiver) = std::sync::mpsc::channel();
     let read = move || sender.send(std::fs::metadata("/etc").map(drop)).unwrap();
-    Confinement::off().spawn_without_files(Thread::Vcpu, "free".to_owned(), Vec::new(), read).unwrap().join().unwrap();
+    Confinement::off().spawn_without_files(Thread::Vcpu, "free".to_owned(), read).unwrap().join().unwrap();
     receiver.recv().unwrap().unwrap();
 }

@@ -11,7 +11,7 @@ use hv::Event;
 
 use super::link::{Link, PART};
 use super::protocol::{self, Command, Export};
-use super::stream::{self, Place, Stream};
+use super::stream::{self, Elsewhere, Place, Stream};
 
 /// How long a client waits between two attempts to connect, at first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -55,6 +55,7 @@ pub struct NbdClient {
     place: Place,
     name: String,
     timeout: Duration,
+    elsewhere: Elsewhere,
     /// What the server said first, which it must say again.
     export: Export,
     connection: Mutex<Connection>,
@@ -75,17 +76,19 @@ impl fmt::Debug for NbdClient {
 }
 
 impl NbdClient {
-    /// Connects to an export; its host's name is looked up now, and not again. A server that answers nothing for `timeout` has failed, and is
+    /// Connects to an export, by sockets that are made `elsewhere`; its host's name is looked up now, and not again. A server that answers nothing for `timeout` has failed, and is
     /// connected to again; one that has not done what it is asked for after as long again is given up, and every request fails from then on.
     ///
     /// # Errors
     /// Where there is no server, or it has no such export.
-    pub fn connect(address: NbdAddress, name: String, timeout: Duration, told: Told) -> io::Result<Arc<Self>> {
-        let (place, ended) = (Place::find(&address)?, Event::new()?);
-        let link = begin(&place, &name, timeout, &ended)?;
+    pub fn connect(address: NbdAddress, name: String, timeout: Duration, elsewhere: Elsewhere, told: Told) -> io::Result<Arc<Self>> {
+        let (its, ended) = (address.clone(), Event::new()?);
+        let place = stream::have_done(&elsewhere, move || Place::find(&its))?;
+        let link = begin(&place, &elsewhere, &name, timeout, &ended)?;
         told(NbdEvent::Connected);
         let (export, connection) = (link.export(), Mutex::new(Connection::Up(Arc::new(link))));
-        Ok(Arc::new(Self { address, place, name, timeout, export, connection, ended, has_ended: AtomicBool::new(false), told }))
+        let has_ended = AtomicBool::new(false);
+        Ok(Arc::new(Self { address, place, name, timeout, elsewhere, export, connection, ended, has_ended, told }))
     }
 
     /// The export.
@@ -206,7 +209,7 @@ impl NbdClient {
                 Connection::Up(link) if !link.is_broken() => return Ok(Arc::clone(link)),
                 Connection::Up(_) => {}
             }
-            let error = match begin(&self.place, &self.name, self.timeout, &self.ended) {
+            let error = match begin(&self.place, &self.elsewhere, &self.name, self.timeout, &self.ended) {
                 Ok(link) if link.export() == self.export => {
                     *connection = Connection::Up(Arc::new(link));
                     (self.told)(NbdEvent::Connected);
@@ -235,8 +238,8 @@ impl NbdClient {
 }
 
 /// A new connection to an export.
-fn begin(place: &Place, name: &str, timeout: Duration, ended: &Event) -> io::Result<Link> {
-    let mut stream = Stream::connect(place, Instant::now() + timeout, ended)?;
+fn begin(place: &Place, elsewhere: &Elsewhere, name: &str, timeout: Duration, ended: &Event) -> io::Result<Link> {
+    let mut stream = Stream::connect(place, elsewhere, Instant::now() + timeout, ended)?;
     let export = protocol::begin(&mut stream, name)?;
     Ok(Link::new(stream, export))
 }

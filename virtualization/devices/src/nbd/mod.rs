@@ -10,3 +10,4 @@ mod stream;
 
 pub use client::{NbdAddress, NbdClient, NbdEvent};
 pub(crate) use storage::NbdStorage;
+pub use stream::Elsewhere;

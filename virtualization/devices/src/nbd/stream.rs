@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use hv::Event;
@@ -14,7 +15,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix,
 
 use super::NbdAddress;
 
-/// Where a server is, with names turned into addresses: who connects again may not be allowed to ask for them.
+/// Where a server is, with names turned into addresses.
 #[derive(Debug)]
 pub enum Place {
     Tcp(Vec<SocketAddr>),
@@ -34,6 +35,20 @@ impl Place {
     }
 }
 
+/// Has something done by a thread that may look up names and make sockets, which those that serve disks may not.
+pub type Elsewhere = Box<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// Has it done, and waits for what comes of it.
+///
+/// # Errors
+/// What comes of it, or that nobody does it any longer.
+pub fn have_done<T: Send + 'static>(elsewhere: &Elsewhere, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let (sender, result) = sync_channel(1);
+    // Who asked waits for the result.
+    elsewhere(Box::new(move || drop(sender.send(work()))));
+    result.recv().unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::NotConnected, "the thread that connects has ended")))
+}
+
 /// A connection. Clones are the same one, each with its own patience.
 #[derive(Debug, Clone)]
 pub struct Stream {
@@ -44,24 +59,24 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Connects, to the first of several addresses that lets it.
+    /// Connects, to the first of several addresses that lets it. The socket is made elsewhere, and waited for here.
     ///
     /// # Errors
     /// Why the last one did not, or that time is up.
-    pub fn connect(place: &Place, until: Instant, ended: &Event) -> io::Result<Self> {
+    pub fn connect(place: &Place, elsewhere: &Elsewhere, until: Instant, ended: &Event) -> io::Result<Self> {
         match place {
             Place::Unix(path) => {
-                let stream = Self::new(AddressFamily::UNIX, until, ended)?;
-                stream.finish(rustix::net::connect(&stream.socket, &SocketAddrUnix::new(path)?))?;
-                Ok(stream)
+                let path = path.clone();
+                let begin = move || begin(AddressFamily::UNIX, |socket| rustix::net::connect(socket, &SocketAddrUnix::new(path)?));
+                Self::finish(have_done(elsewhere, begin)?, until, ended)
             }
             Place::Tcp(addresses) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
                 for address in addresses {
-                    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-                    let stream = Self::new(family, until, ended)?;
-                    match stream.finish(rustix::net::connect(&stream.socket, address)) {
-                        Ok(()) => {
+                    let (address, family) = (*address, if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 });
+                    let begin = move || begin(family, |socket| rustix::net::connect(socket, &address));
+                    match have_done(elsewhere, begin).and_then(|socket| Self::finish(socket, until, ended)) {
+                        Ok(stream) => {
                             sockopt::set_tcp_nodelay(&stream.socket, true)?;
                             return Ok(stream);
                         }
@@ -73,20 +88,12 @@ impl Stream {
         }
     }
 
-    fn new(family: AddressFamily, until: Instant, ended: &Event) -> io::Result<Self> {
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-        Ok(Self { socket: Arc::new(socket), ended: ended.clone(), until })
-    }
-
     /// Waits until a connection that was begun is there.
-    fn finish(&self, begun: Result<(), Errno>) -> io::Result<()> {
-        match begun {
-            Err(Errno::INPROGRESS | Errno::INTR) => {
-                self.wait(PollFlags::OUT)?;
-                Ok(sockopt::socket_error(&self.socket)??)
-            }
-            begun => Ok(begun?),
-        }
+    fn finish(socket: OwnedFd, until: Instant, ended: &Event) -> io::Result<Self> {
+        let stream = Self { socket: Arc::new(socket), ended: ended.clone(), until };
+        stream.wait(PollFlags::OUT)?;
+        sockopt::socket_error(&stream.socket)??;
+        Ok(stream)
     }
 
     /// The same connection, of which one has patience until then.
@@ -102,6 +109,15 @@ impl Stream {
 
     fn wait(&self, what: PollFlags) -> io::Result<()> {
         wait(&[PollFd::new(&self.socket, what)], self.until, &self.ended)
+    }
+}
+
+/// A socket whose connection is under way, or there.
+fn begin(family: AddressFamily, connect: impl FnOnce(&OwnedFd) -> Result<(), Errno>) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    match connect(&socket) {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Err(error) => Err(error.into()),
     }
 }
 

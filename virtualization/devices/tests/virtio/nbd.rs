@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use devices::nbd::protocol;
-use devices::nbd::{NbdAddress, NbdClient, NbdEvent};
+use devices::nbd::{Elsewhere, NbdAddress, NbdClient, NbdEvent};
 use devices::virtio::{Block, Disk};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
@@ -45,10 +45,17 @@ impl Drop for Server {
     }
 }
 
+/// A thread that is not confined, as those that serve disks are.
+fn elsewhere() -> Elsewhere {
+    let (jobs, inbox) = channel::<Box<dyn FnOnce() + Send>>();
+    std::thread::spawn(move || inbox.into_iter().for_each(|job| job()));
+    Box::new(move |job| drop(jobs.send(job)))
+}
+
 fn client(socket: PathBuf, name: &str, timeout: Duration) -> std::io::Result<(Arc<NbdClient>, Receiver<NbdEvent>)> {
     let (sender, events) = channel();
     let told = Box::new(move |event| drop(sender.send(event)));
-    NbdClient::connect(NbdAddress::Unix(socket), name.to_owned(), timeout, told).map(|client| (client, events))
+    NbdClient::connect(NbdAddress::Unix(socket), name.to_owned(), timeout, elsewhere(), told).map(|client| (client, events))
 }
 
 fn driver(client: &Arc<NbdClient>) -> Driver {
@@ -275,7 +282,8 @@ fn a_server_is_found_by_its_host_s_name() {
         // Until the client says goodbye.
         self::asked(&mut connection).map(|last| last.kind)
     });
-    let connect = || NbdClient::connect(NbdAddress::Tcp("localhost".to_owned(), port), "disk".to_owned(), PATIENCE, Box::new(|_| ()));
+    let connect =
+        || NbdClient::connect(NbdAddress::Tcp("localhost".to_owned(), port), "disk".to_owned(), PATIENCE, elsewhere(), Box::new(|_| ()));
     let client = connect().unwrap();
     let mut bytes = [0; 700];
     client.read(5, &mut bytes).unwrap();

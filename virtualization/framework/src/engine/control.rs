@@ -16,7 +16,7 @@ use super::debugger::Debugger;
 use super::outside::Outside;
 use super::resources::Resources;
 use super::saved;
-use super::surroundings::{self, Surroundings};
+use super::surroundings::Surroundings;
 use crate::balloon::VirtioMemoryBalloonDevice;
 use crate::completion::{Completer, Completion};
 use crate::configuration::VirtualMachineConfiguration;
@@ -126,7 +126,6 @@ impl Control {
         let (resources, memory_size) = (Resources::new(&configuration, &confinement)?, configuration.memory_size);
         let debugged = || resources.debugged.clone();
         let debugger = configuration.debug_stub.as_ref().map(|stub| Debugger::new(stub, debugged(), &confinement)).transpose()?;
-        let ports = surroundings::ports(&configuration);
         let surroundings = Surroundings { hypervisor, outside: Outside::new()?, confinement: confinement.clone() };
         let (messages, inbox) = channel();
         let machine = Machine {
@@ -139,7 +138,7 @@ impl Control {
             board: None,
             boards: 0,
         };
-        let thread = confinement.spawn_without_files(Thread::Control, "vm-control".to_owned(), ports, move || machine.run(&inbox));
+        let thread = confinement.spawn_without_files(Thread::Control, "vm-control".to_owned(), move || machine.run(&inbox));
         let thread = thread.map_err(failed("Could not start the machine's control thread"))?;
         Ok(Self { published, messages, thread: Some(thread), resources, memory_size, confinement: status, _debugger: debugger })
     }

@@ -60,8 +60,11 @@ pub fn open(device: &StorageDevice, processors: usize, servers: &mut Servers, to
                 NbdServer::Unix(path) => NbdAddress::Unix(path),
             };
             let patience = server.timeout_duration();
-            let client = outside.run(move || NbdClient::connect(address, name, patience, told))?;
-            let client = client.map_err(|error| Error::because(ErrorKind::Network, format!("Could not use {}", what()), error))?;
+            let its = outside.clone();
+            // Where nobody does it any longer, whoever waits for it learns of that.
+            let elsewhere = Box::new(move |job| drop(its.post(job)));
+            let client = NbdClient::connect(address, name, patience, elsewhere, told)
+                .map_err(|error| Error::because(ErrorKind::Network, format!("Could not use {}", what()), error))?;
             servers.0.push(Arc::clone(&client));
             let disk = Disk::nbd(client, server.allowed_access() == Access::ReadOnly).map_err(|error| unusable(&what, error))?;
             (disk, server.synchronization())

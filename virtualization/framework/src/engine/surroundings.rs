@@ -6,7 +6,6 @@ use confinement::Confinement;
 use hv::Hypervisor;
 
 use super::outside::Outside;
-use crate::configuration::{NbdServer, StorageAttachment, VirtualMachineConfiguration};
 
 /// The hypervisor, the way to files and programs, and what threads are to give up.
 #[derive(Debug)]
@@ -25,16 +24,4 @@ impl Surroundings {
         let (hypervisor, outside) = (Arc::clone(&self.hypervisor), self.outside.clone());
         Self { hypervisor, outside, confinement: self.confinement.telling(panicked) }
     }
-}
-
-/// TCP ports of the configuration's servers, which are connected to again when they were lost.
-pub fn ports(configuration: &VirtualMachineConfiguration) -> Vec<u16> {
-    let port = |attachment: &StorageAttachment| match attachment {
-        StorageAttachment::Nbd(server) => match server.place() {
-            Some((NbdServer::Tcp(_, port), _)) => Some(port),
-            Some((NbdServer::Unix(_), _)) | None => None,
-        },
-        StorageAttachment::DiskImage(_) | StorageAttachment::BlockDevice(_) => None,
-    };
-    configuration.storage_devices.iter().filter_map(|device| port(device.attachment())).collect()
 }

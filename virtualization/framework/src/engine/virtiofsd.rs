@@ -295,7 +295,7 @@ mod tests {
     fn on<T: Send + 'static>(kind: Thread, what: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, result) = channel();
         let confinement = Confinement::new().unwrap();
-        let thread = confinement.spawn_without_files(kind, "confined".to_owned(), Vec::new(), move || sender.send(what()).unwrap());
+        let thread = confinement.spawn_without_files(kind, "confined".to_owned(), move || sender.send(what()).unwrap());
         thread.unwrap().join().unwrap();
         result.recv().unwrap()
     }

@@ -126,7 +126,7 @@ impl Debugger {
         let ended = Event::new().map_err(failed)?;
         let (shared, end) = (debugged.clone(), ended.clone());
         let listen = move || listen(&listener, &shared, &end);
-        let listening = confinement.spawn_without_files(Thread::Debugger, "vm-debugger".to_owned(), Vec::new(), listen);
+        let listening = confinement.spawn_without_files(Thread::Debugger, "vm-debugger".to_owned(), listen);
         let socket = match &stub.place {
             DebugStubPlace::Unix(path) => Some(path.clone()),
             DebugStubPlace::Tcp(_) => None,
