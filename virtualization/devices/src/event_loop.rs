@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,9 +68,22 @@ impl Watches {
     /// # Errors
     /// `EPERM` where the descriptor is of a kind that is always ready, such as a file.
     pub fn add(&mut self, token: u32, descriptor: impl AsFd, interest: Interest) -> io::Result<()> {
+        self.add_with(token, descriptor.as_fd(), interest.flags())
+    }
+
+    /// Waits for this event too, which need not be taken: it is told each time that it happens. The token must be a new one.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub fn add_event(&mut self, token: u32, event: &Event) -> io::Result<()> {
+        // The kernel tells of every write to an event, also where it has happened already.
+        self.add_with(token, event.as_fd(), epoll::EventFlags::IN | epoll::EventFlags::ET)
+    }
+
+    fn add_with(&mut self, token: u32, descriptor: BorrowedFd<'_>, flags: epoll::EventFlags) -> io::Result<()> {
         // A descriptor of our own, so that it can be taken out again whatever has become of the other.
-        let ours = descriptor.as_fd().try_clone_to_owned()?;
-        epoll::add(&self.shared.epoll, &ours, self.data(token), interest.flags())?;
+        let ours = descriptor.try_clone_to_owned()?;
+        epoll::add(&self.shared.epoll, &ours, self.data(token), flags)?;
         self.descriptors.insert(token, ours);
         Ok(())
     }
@@ -288,6 +301,34 @@ mod tests {
         drop(registration);
         assert_eq!(seen.recv_timeout(Duration::from_secs(10)), Err(mpsc::RecvTimeoutError::Disconnected));
         event.signal();
+    }
+
+    /// Says that it was called, and takes nothing.
+    struct Listener(mpsc::Sender<()>);
+
+    impl Handler for Listener {
+        fn ready(&mut self, _token: u32, _watches: &mut Watches) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn an_event_is_told_each_time_without_being_taken() {
+        let events = EventLoop::new("test", Thread::Events, &Confinement::new().unwrap()).unwrap();
+        let (event, (sender, told)) = (Event::new().unwrap(), mpsc::channel());
+        // Before it is watched, too.
+        event.signal();
+        let watched = event.clone();
+        let _registration = events.add(Listener(sender), move |_, watches| watches.add_event(0, &watched)).unwrap();
+        for _ in 0..3 {
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+            // Another handler's turn comes after this one's, and it was called once only.
+            let (other, seen, _other) = reader(&events);
+            other.signal();
+            seen.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert!(told.try_recv().is_err());
+            event.signal();
+        }
     }
 
     /// Waits no longer than a moment for what comes after something.

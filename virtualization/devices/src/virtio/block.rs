@@ -1,11 +1,14 @@
 //! The disk (Virtio 1.2, 5.2).
 //!
 //! Each queue has a thread of its own, which reads requests and answers them; meanwhile the host's kernel carries out what they ask for
-//! (io_uring), or other threads do. A request that comes alone is carried out by the queue's thread itself. A flush is answered when every write that was answered before it is on the medium.
+//! (io_uring), or other threads do. A request that comes alone is carried out by the queue's thread itself, and so is what is written to
+//! the host's cache, as long as that takes it at once. A flush is answered when every write that was answered before it is on the medium.
 
 mod disk;
 mod gate;
+mod gathering;
 mod ordered;
+mod pace;
 mod pool;
 mod qcow2;
 mod request;
@@ -26,7 +29,7 @@ pub use transfer::Mode;
 use self::request::{RANGE_MAXIMUM, SECTOR, SEGMENT_SIZE, SEGMENTS};
 use self::server::{Server, UNDER_WAY};
 use super::{Activation, Kind, VirtioDevice, parse};
-use crate::{EventLoop, Handler, Interest, Registration, Watches};
+use crate::{EventLoop, Handler, Registration, Watches};
 
 const QUEUE_SIZE: u16 = 256;
 
@@ -165,8 +168,8 @@ impl VirtioDevice for Block {
             let server = Arc::new(Mutex::new(server));
             let registration = thread.add(Serving(Arc::clone(&server)), |serving, watches| {
                 let server = serving.0.lock().unwrap_or_else(PoisonError::into_inner);
-                watches.add(DOORBELL, server.queue().doorbell(), Interest::Read)?;
-                watches.add(ENDED, server.event(), Interest::Read)
+                watches.add_event(DOORBELL, server.queue().doorbell())?;
+                watches.add_event(ENDED, server.event())
             })?;
             self.queues.push(Running { _registration: registration, server, paused });
         }
@@ -207,12 +210,8 @@ impl VirtioDevice for Block {
 struct Serving(Arc<Mutex<Server>>);
 
 impl Handler for Serving {
-    fn ready(&mut self, token: u32, watches: &mut Watches) {
+    fn ready(&mut self, _token: u32, watches: &mut Watches) {
         let mut server = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match token {
-            DOORBELL => server.queue().doorbell().take(),
-            _ => server.event().take(),
-        };
         if !server.serve() {
             watches.remove(DOORBELL);
             watches.remove(ENDED);

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering, fence};
+use std::time::Duration;
 
 use hv::{Event, GuestMemory};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use virtio_queue::{DescriptorChain, Error, Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress};
 
 use crate::pci::Msix;
 
@@ -114,6 +117,31 @@ impl ActiveQueue {
         Ok(index.0 != self.queue.next_avail())
     }
 
+    /// Waits until the guest has made this many more available, but no longer than this.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn wait_for(&mut self, more: u16, time: Duration) -> Result<(), Error> {
+        // What rings from here on is about what is waited for, or later.
+        self.doorbell.take();
+        if self.queue.event_idx_enabled() {
+            // The doorbell rings when the guest's index goes past this (Virtio 1.2, 2.7.10).
+            let last = self.queue.next_avail().wrapping_add(more).wrapping_sub(1);
+            let place = self.queue.used_ring().checked_add(4 + 8 * u64::from(self.queue.size())).ok_or(Error::AddressOverflow)?;
+            self.memory.store(last.to_le(), GuestAddress(place), Ordering::Relaxed).map_err(Error::GuestMemory)?;
+        }
+        // The guest looks at that after it has made something available.
+        fence(Ordering::SeqCst);
+        let there = self.queue.avail_idx(&self.memory, Ordering::Acquire)?.0.wrapping_sub(self.queue.next_avail());
+        if there < more
+            && let Ok(time) = Timespec::try_from(time)
+        {
+            // Whether it has rung or time is up is seen by what there is.
+            let _ = poll(&mut [PollFd::new(&self.doorbell, PollFlags::IN)], Some(&time));
+        }
+        Ok(())
+    }
+
     /// Gives a chain back, to which this many bytes were written. The guest is told by [`Self::interrupt`].
     ///
     /// # Errors
@@ -185,5 +213,54 @@ impl Failure {
     /// The guest is to read the device's configuration again.
     pub fn configuration_changed(&self) {
         self.msix.trigger(self.vector.load(Ordering::SeqCst));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hv::fake::FakeVm;
+
+    use super::*;
+
+    const AVAILABLE: u64 = 0x2000;
+    const USED: u64 = 0x3000;
+    const SIZE: u16 = 16;
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn queue(memory: &GuestMemory) -> ActiveQueue {
+        let mut queue = Queue::new(SIZE).unwrap();
+        queue.set_desc_table_address(Some(0x1000), Some(0));
+        queue.set_avail_ring_address(Some(AVAILABLE as u32), Some(0));
+        queue.set_used_ring_address(Some(USED as u32), Some(0));
+        queue.set_event_idx(true);
+        queue.set_ready(true);
+        let msix = Msix::new(1, &FakeVm::default()).unwrap();
+        let (doorbell, position) = (Event::new().unwrap(), Position::of(&queue));
+        let interrupt = QueueInterrupt { msix, vector: 0 };
+        ActiveQueue { queue, memory: memory.clone(), doorbell, interrupt, given_back: false, position }
+    }
+
+    #[test]
+    fn several_are_waited_for_until_they_are_there_or_ring_or_time_is_up() {
+        let memory = hv::allocate(&[(0, 1 << 20)]).unwrap();
+        let mut queue = queue(&memory);
+        let rings_past = |memory: &GuestMemory| memory.read_obj::<u16>(GuestAddress(USED + 4 + 8 * u64::from(SIZE))).unwrap();
+        // What rang before is not about this.
+        queue.doorbell.signal();
+        queue.wait_for(3, Duration::from_millis(1)).unwrap();
+        assert_eq!(rings_past(&memory), 2);
+
+        let (guest, doorbell) = (memory.clone(), queue.doorbell.clone());
+        let driver = std::thread::spawn(move || {
+            while rings_past(&guest) != 4 {
+                std::thread::yield_now();
+            }
+            doorbell.signal();
+        });
+        queue.wait_for(5, LONG).unwrap();
+        driver.join().unwrap();
+
+        memory.write_obj(5_u16, GuestAddress(AVAILABLE + 2)).unwrap();
+        queue.wait_for(5, LONG).unwrap();
     }
 }

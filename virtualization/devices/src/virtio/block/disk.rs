@@ -290,6 +290,11 @@ impl Disk {
         matches!(self.medium, Medium::File(_))
     }
 
+    /// Whether what is written goes into this computer's memory, if there is room.
+    pub(super) fn is_cached(&self) -> bool {
+        self.is_near() && self.alignment == 1
+    }
+
     fn tables(&self) -> Option<MutexGuard<'_, ()>> {
         let has_tables = matches!(self.format, Format::Qcow2 { .. });
         has_tables.then(|| self.tables.lock().unwrap_or_else(PoisonError::into_inner))

@@ -32,8 +32,12 @@ impl Gate {
 
     /// Goes out.
     pub fn leave(&self) {
-        self.lock().inside -= 1;
-        self.left.notify_all();
+        let mut state = self.lock();
+        state.inside -= 1;
+        // Nobody else waits for this, and the call costs.
+        if state.wanting > 0 {
+            self.left.notify_all();
+        }
     }
 
     /// Whether somebody waits until all have left.

@@ -6,11 +6,14 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hv::{Event, GuestMemory};
 use slab::Slab;
 
 use super::disk::Disk;
+use super::gathering::Gathering;
+use super::pace::Pace;
 use super::request::{IO_ERROR, OK, Request, Wish};
 use super::transfer::{Ended, Shared, Transfer, Transfers};
 use crate::virtio::{ActiveQueue, Failure};
@@ -46,6 +49,11 @@ pub struct Server {
     pieces: Slab<Piece>,
     /// For so many further requests others are likely to come while one is carried out.
     crowded: u32,
+    writes: Pace,
+    syncs: Pace,
+    /// Bytes that were carried out here since the guest was last told of what has ended.
+    untold: usize,
+    gathering: Gathering,
     inside: bool,
     paused: Arc<AtomicBool>,
     failed: bool,
@@ -53,6 +61,8 @@ pub struct Server {
 
 /// How many requests are not waited for after one during which another one came.
 const CROWDED: u32 = 64;
+/// After so many bytes the guest is told, and can go on meanwhile.
+const UNTOLD: usize = 1 << 20;
 /// The most transfers under way before no further request is taken.
 pub const UNDER_WAY: usize = 256;
 
@@ -73,6 +83,10 @@ impl Server {
             pending,
             pieces,
             crowded: 0,
+            writes: Pace::default(),
+            syncs: Pace::default(),
+            untold: 0,
+            gathering: Gathering::default(),
             inside: false,
             paused: Arc::default(),
             failed: false,
@@ -128,11 +142,31 @@ impl Server {
                     Some(Ok(request)) => self.begin(request)?,
                 }
                 progress = true;
+                if self.untold > UNTOLD {
+                    self.tell()?;
+                }
             }
-            if !progress {
+            if !progress && !self.gather()? {
                 break;
             }
         }
+        self.tell()
+    }
+
+    /// Waits for what the guest is about to ask for, if that is likely to come. False when there is nothing to wait for any longer.
+    fn gather(&mut self) -> Result<bool, virtio_queue::Error> {
+        if !self.pending.is_empty() || self.paused.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        let Some((more, time)) = self.gathering.wait(Instant::now()) else { return Ok(false) };
+        // It is a few.
+        self.queue.wait_for(more as u16, time)?;
+        Ok(true)
+    }
+
+    fn tell(&mut self) -> Result<(), virtio_queue::Error> {
+        self.untold = 0;
+        self.gathering.told(Instant::now());
         self.queue.interrupt()
     }
 
@@ -199,31 +233,42 @@ impl Server {
         let is_lone =
             self.disk.is_near() && transfers.len() == 1 && self.pieces.is_empty() && self.crowded == 0 && !self.queue.has_more()?;
         self.crowded = self.crowded.saturating_sub(1);
-        let number = self.pending.insert(Pending { request, written, transfers: 0, status, sync_after });
-        if is_lone {
-            return self.wait_for(number, transfers);
-        }
+        let number = self.pending.insert(Pending { request, written, transfers: transfers.len(), status, sync_after });
         for transfer in transfers {
-            self.start(number, transfer);
+            let is_here = is_lone || self.is_quick(&transfer);
+            let piece = self.pieces.insert(Piece { request: number, transfer: Box::new(transfer) });
+            if is_here { self.carry_out(piece)? } else { self.restart(piece) }
+        }
+        if is_lone && self.queue.has_more()? {
+            self.crowded = CROWDED;
         }
         self.advance(number)
     }
 
-    /// Carries out the only transfer of the only request that there is, here and now: there is nothing else to do meanwhile, and nobody has
-    /// to be woken.
-    fn wait_for(&mut self, request: usize, transfers: Vec<Transfer>) -> Result<(), virtio_queue::Error> {
-        for transfer in transfers {
-            let result = self.disk.carry_out(&transfer);
-            if let Some(pending) = self.pending.get_mut(request) {
-                pending.transfers += 1;
+    /// Whether this thread has done a transfer sooner than it could have others do it.
+    fn is_quick(&mut self, transfer: &Transfer) -> bool {
+        self.disk.is_cached()
+            && match transfer {
+                Transfer::Write { .. } => self.writes.is_quick(),
+                Transfer::Sync => self.syncs.is_quick(),
+                // Of these the kernel does at once what it can, and for all that are handed over by one call.
+                Transfer::Read { .. } | Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. } => false,
             }
-            let number = self.pieces.insert(Piece { request, transfer: Box::new(transfer) });
-            self.ended((number as u64, result))?;
+    }
+
+    /// Carries out a transfer here and now: nobody has to be woken. The only one of the only request that there is keeps nobody waiting.
+    fn carry_out(&mut self, number: usize) -> Result<(), virtio_queue::Error> {
+        let transfer = &self.pieces[number].transfer;
+        let begun = Instant::now();
+        let result = self.disk.carry_out(transfer);
+        let (time, bytes) = (begun.elapsed(), result.as_ref().map_or(0, |bytes| *bytes));
+        match **transfer {
+            Transfer::Write { .. } => self.writes.took(time, bytes),
+            Transfer::Sync => self.syncs.took(time, 0),
+            Transfer::Read { .. } | Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. } => {}
         }
-        if self.queue.has_more()? {
-            self.crowded = CROWDED;
-        }
-        Ok(())
+        self.untold = self.untold.saturating_add(bytes);
+        self.ended((number as u64, result))
     }
 
     /// Does what needs the whole image for itself.
@@ -325,6 +370,7 @@ impl Server {
 
     fn answer(&mut self, request: &Request, status: u8, written: u32) -> Result<(), virtio_queue::Error> {
         request.answer(status);
+        self.gathering.answered();
         self.queue.give_back(request.head, if status == OK { written } else { 0 } + 1)
     }
 
