@@ -158,7 +158,7 @@ impl Server {
         if !self.pending.is_empty() || self.paused.load(Ordering::SeqCst) {
             return Ok(false);
         }
-        let Some((more, time)) = self.gathering.wait(Instant::now()) else { return Ok(false) };
+        let Some((more, time)) = self.gathering.wait(Instant::now) else { return Ok(false) };
         // It is a few.
         self.queue.wait_for(more as u16, time)?;
         Ok(true)
@@ -166,7 +166,7 @@ impl Server {
 
     fn tell(&mut self) -> Result<(), virtio_queue::Error> {
         self.untold = 0;
-        self.gathering.told(Instant::now());
+        self.gathering.told(Instant::now);
         self.queue.interrupt()
     }
 
@@ -259,13 +259,15 @@ impl Server {
     /// Carries out a transfer here and now: nobody has to be woken. The only one of the only request that there is keeps nobody waiting.
     fn carry_out(&mut self, number: usize) -> Result<(), virtio_queue::Error> {
         let transfer = &self.pieces[number].transfer;
-        let begun = Instant::now();
-        let result = self.disk.carry_out(transfer);
-        let (time, bytes) = (begun.elapsed(), result.as_ref().map_or(0, |bytes| *bytes));
-        match **transfer {
-            Transfer::Write { .. } => self.writes.took(time, bytes),
-            Transfer::Sync => self.syncs.took(time, 0),
-            Transfer::Read { .. } | Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. } => {}
+        let pace = match **transfer {
+            Transfer::Write { .. } => Some(&mut self.writes),
+            Transfer::Sync => Some(&mut self.syncs),
+            Transfer::Read { .. } | Transfer::Discard { .. } | Transfer::Punch { .. } | Transfer::Clear { .. } => None,
+        };
+        let (begun, result) = (pace.is_some().then(Instant::now), self.disk.carry_out(transfer));
+        let bytes = result.as_ref().map_or(0, |bytes| *bytes);
+        if let (Some(pace), Some(begun)) = (pace, begun) {
+            pace.took(begun.elapsed(), bytes);
         }
         self.untold = self.untold.saturating_add(bytes);
         self.ended((number as u64, result))
