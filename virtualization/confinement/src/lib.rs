@@ -43,6 +43,8 @@ use std::thread::JoinHandle;
 pub enum Thread {
     /// Puts the machine together and changes it; starts the other threads.
     Control,
+    /// Brings a kernel into a guest's memory.
+    Loader,
     /// Runs a vCPU, and carries out what the guest does to devices' registers.
     Vcpu,
     /// Serves devices that never wait: serial port, network cards' first queues, sockets, entropy, balloon,
@@ -68,8 +70,9 @@ pub enum Thread {
 
 impl Thread {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Control,
+        Self::Loader,
         Self::Vcpu,
         Self::Events,
         Self::Disk,

@@ -229,7 +229,7 @@ pub fn of(kind: Thread) -> impl Iterator<Item = &'static Call> {
         Thread::Nbd => &[SOCKETS, STARTS_THREADS],
         Thread::Reaper => &[WAITS],
         Thread::Debugger => &[SOCKETS, ACCEPTS, DEBUGS],
-        Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],
+        Thread::Loader | Thread::DiskTransfers | Thread::Console | Thread::Relay => &[],
     };
     EVERY.iter().chain(more).copied().flatten()
 }

@@ -82,7 +82,7 @@ fn forbidden(kind: Thread) -> Vec<Call> {
         Thread::Disk => &[RUN, PROCESS, RECEIVE],
         Thread::Nbd => &[RUN, PROCESS, ENTER],
         Thread::Debugger => &[RUN, CLONE, ENTER],
-        Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, RECEIVE, ENTER],
+        Thread::Loader | Thread::DiskTransfers | Thread::Console | Thread::Relay | Thread::Reaper => &[RUN, CLONE, RECEIVE, ENTER],
     };
     let more = if kind == Thread::Control { &[][..] } else { NOT_WITHOUT_CONTROL };
     let kill = if kind == Thread::Control { &[][..] } else { &[KILL] };

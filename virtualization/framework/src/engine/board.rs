@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, sync_channel};
 
 use boot::{Begin, Linux, acpi, generation, layout, smbios};
-use confinement::Thread;
+use confinement::{Confinement, Thread};
 use devices::EventLoop;
 use devices::serial::{Output, Uart, UartState};
 use devices::virtio::SavedVirtioPci;
@@ -96,6 +96,12 @@ impl Board {
             Origin::Boot => hv::allocate(&ranges).map_err(below)?,
             Origin::Saved(saved, _) => saved.memory(&ranges, outside)?,
         };
+        // Meanwhile: the kernel below waits for other processors, and what is read is tens of megabytes.
+        let loading = match (origin, &configuration.boot_loader) {
+            (Origin::Boot, Some(BootLoader::Linux(loader))) => Some(begin_loading(loader, &memory, outside, confinement)?),
+            (Origin::Boot, None) => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
+            (Origin::Saved(..), _) => None,
+        };
         let vm = hypervisor.create_vm(&memory).map_err(below)?;
 
         let uart = configuration.serial_ports.iter().find_map(|port| match port {
@@ -112,13 +118,6 @@ impl Board {
                 // What is no UUID is no identifier of this engine's.
                 let identifier = platform.machine_identifier.data_representation().try_into().unwrap_or_default();
                 smbios::write(identifier, &memory).map_err(boot_error)?;
-                let Begin { instruction, parameters, page_table, segments } = match &configuration.boot_loader {
-                    Some(BootLoader::Linux(loader)) => load_linux(loader, &memory, outside)?,
-                    None => return Err(Error::new(ErrorKind::InvalidConfiguration, "The machine has nothing to boot")),
-                };
-                if let Some(first) = vcpus.first_mut() {
-                    first.enter_at(&Entry { instruction, parameters, page_table, segments }).map_err(below)?;
-                }
                 None
             }
             Origin::Saved(saved, state) => {
@@ -152,6 +151,13 @@ impl Board {
             bus.pci.set_address(state.bus_address);
             peripherals.pause();
             peripherals.restore(&state.functions).map_err(|error| saved.refuse(error))?;
+        }
+        if let Some(loaded) = loading {
+            let loaded = loaded.recv().map_err(|_| Error::new(ErrorKind::Internal, "The thread that loads the kernel has ended"))?;
+            let Begin { instruction, parameters, page_table, segments } = loaded?;
+            if let Some(first) = vcpus.first_mut() {
+                first.enter_at(&Entry { instruction, parameters, page_table, segments }).map_err(below)?;
+            }
         }
         let button = vm.line(layout::BUTTON_INPUT).map_err(below)?;
         let mut random = [0; 16];
@@ -213,6 +219,22 @@ impl Drop for Board {
         // A vCPU may wait for a disk's thread, and that for a server: nobody is to wait for that.
         self.peripherals.give_up();
     }
+}
+
+/// Brings the guest into memory on a thread of its own; who receives what comes of it waits for that.
+fn begin_loading(
+    loader: &LinuxBootLoader,
+    memory: &GuestMemory,
+    outside: &Outside,
+    confinement: &Confinement,
+) -> Result<Receiver<Result<Begin>>> {
+    let (sender, loaded) = sync_channel(1);
+    let (loader, memory, outside) = (loader.clone(), memory.clone(), outside.clone());
+    // Who waits for it may have failed meanwhile.
+    let load = move || drop(sender.send(load_linux(&loader, &memory, &outside)));
+    let started = confinement.spawn(Thread::Loader, "vm-loader".to_owned(), load);
+    started.map_err(host("Could not start the thread that loads the kernel"))?;
+    Ok(loaded)
 }
 
 fn load_linux(loader: &LinuxBootLoader, memory: &GuestMemory, outside: &Outside) -> Result<Begin> {
