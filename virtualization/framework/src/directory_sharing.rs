@@ -30,8 +30,8 @@ impl DirectorySharingHandle {
     /// Shares something else, or nothing: an empty directory. Apple: setting `share`.
     ///
     /// On KVM a guest that has several directories mounted ([`DirectoryShare::Multiple`], or nothing) finds other ones, or none, at once; what
-    /// it has open of those that are gone stays open. One directory as such does not change under a guest that has it mounted: another one is
-    /// there when the guest's driver next begins anew, at the machine's next start or reboot, or when the guest unbinds its driver and binds
+    /// it has open of those that are gone stays open. One directory as such does not change under a guest that has it mounted: virtiofsd
+    /// opens it once and makes it its root, over which nothing can be mounted. Another one is there when the guest's driver next begins anew, at the machine's next start or reboot, or when the guest unbinds its driver and binds
     /// it again.
     ///
     /// # Errors

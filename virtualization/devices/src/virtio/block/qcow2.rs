@@ -53,7 +53,9 @@ pub fn check(file: &File, read_only: bool) -> io::Result<u64> {
         ));
     }
     if long(8) != 0 {
-        return Err(refused("It has a backing file, which is not opened here; qemu-img rebase -b '' puts everything into one file"));
+        return Err(refused(
+            "It has a backing file, which is not opened here; qemu-img rebase -b '' puts all of it into this file, qemu-img convert into a new one",
+        ));
     }
     let features = if word(4) == 3 { long(72) } else { 0 };
     if let Some((_, why)) = FEATURES.iter().find(|(bit, _)| features & bit != 0) {
