@@ -49,6 +49,20 @@ impl FrameStream {
         self.taken += LENGTH_SIZE + length;
         Ok(Some(length))
     }
+
+    /// Keeps what the socket did not take: all but this many bytes.
+    fn keep(&mut self, parts: &[VolatileSlice<'_>], mut sent: usize) {
+        for part in parts {
+            let taken = sent.min(part.len());
+            sent -= taken;
+            let start = self.backlog.len();
+            self.backlog.resize(start + part.len() - taken, 0);
+            // The range lies in the part.
+            if let Ok(rest) = part.offset(taken) {
+                rest.copy_to(&mut self.backlog[start..]);
+            }
+        }
+    }
 }
 
 impl Frames for FrameStream {
@@ -79,42 +93,19 @@ impl Frames for FrameStream {
         }
     }
 
+    /// Each frame goes by a call of its own: the kernel cuts what one call sends into pieces of some ten KiB, and passt, which may see one
+    /// piece and not yet the next, waits for the rest of a frame but expects it in one.
     fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
-        if self.has_backlog()? {
-            return Ok(0);
-        }
-        let length = |(_, bytes)| u32::try_from(bytes).map(u32::to_be_bytes).map_err(|_| io::ErrorKind::InvalidInput);
-        let mut lengths = packets.iter().map(length).collect::<Result<Vec<_>, _>>()?;
-        let mut parts = Vec::with_capacity(packets.len() + packets.part_count());
-        for (length, (frame, _)) in lengths.iter_mut().zip(packets.iter()) {
-            parts.push(VolatileSlice::from(&mut length[..]));
-            parts.extend(frame.iter().copied());
-        }
-        let mut sent = match packets::send(&self.socket, &parts) {
-            Ok(sent) => sent,
-            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::AGAIN | Errno::INTR)) => return Ok(0),
-            Err(error) => return Err(error),
-        };
-        // What the socket took only the beginning of is sent on from here.
-        let mut parts = &parts[..];
         for (index, (frame, bytes)) in packets.iter().enumerate() {
-            let (own, others) = parts.split_at(frame.len() + 1);
-            match sent.checked_sub(LENGTH_SIZE + bytes) {
-                Some(more) => (sent, parts) = (more, others),
-                None if sent == 0 => return Ok(index),
-                None => {
-                    own.iter().for_each(|part| {
-                        let taken = sent.min(part.len());
-                        sent -= taken;
-                        // The range lies in the part.
-                        let start = self.backlog.len();
-                        self.backlog.resize(start + part.len() - taken, 0);
-                        if let Ok(rest) = part.offset(taken) {
-                            rest.copy_to(&mut self.backlog[start..]);
-                        }
-                    });
-                    return Ok(index + 1);
-                }
+            if self.has_backlog()? {
+                return Ok(index);
+            }
+            let mut length = u32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?.to_be_bytes();
+            let parts: Vec<_> = std::iter::once(VolatileSlice::from(&mut length[..])).chain(frame.iter().copied()).collect();
+            match packets::send(&self.socket, &parts) {
+                Ok(sent) => self.keep(&parts, sent),
+                Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::AGAIN | Errno::INTR)) => return Ok(index),
+                Err(error) => return Err(error),
             }
         }
         Ok(packets.len())
