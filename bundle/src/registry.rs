@@ -128,6 +128,9 @@ pub struct Entry {
     /// The `QEMU.AdditionalArguments` that a person has written or looked at here; a bundle may have come by others since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_arguments: Vec<String>,
+    /// Which way the clipboard goes here (`off`, `to-guest`, `to-host`, `both`), where a person has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clipboard_policy: Option<String>,
     /// How displays were shown.
     pub window_settings: BTreeMap<String, Window>,
     /// Sizes of terminals.
@@ -155,6 +158,7 @@ impl Entry {
             external_drives: take(&mut map, "ExternalDrives", problems),
             shared_directories: take(&mut map, "SharedDirectories", problems),
             trusted_arguments: take(&mut map, "TrustedArguments", problems),
+            clipboard_policy: take(&mut map, "ClipboardPolicy", problems),
             window_settings: take(&mut map, "WindowSettings", problems),
             terminal_settings: take(&mut map, "TerminalSettings", problems),
             resolution_settings: take(&mut map, "ResolutionSettings", problems),

@@ -1,10 +1,13 @@
 //! `cargo xtask guests`: small Linux guests for the tests, one per architecture, assembled from Debian's kernel packages and a static
 //! busybox.
 //!
+//! With all of them comes a desktop for the first, whose agent tests exchange things with.
+//!
 //! They are kept in `$VIVARIUM_GUESTS` or `~/.cache/vivarium-guests`; `guests.json` there says what each one is and how to start it.
 
 pub mod apt;
 mod boot;
+mod desktop;
 mod images;
 pub mod initrd;
 pub mod kernel;
@@ -66,6 +69,9 @@ pub fn assemble(names: &[String]) -> Result<()> {
 
 fn ensure_all(cache: &Path, guests: &[&Guest], refresh: bool) -> Result<()> {
     guests.iter().try_for_each(|guest| ensure(cache, guest, refresh))?;
+    if guests.len() == GUESTS.len() {
+        desktop::assemble().context("Could not assemble the guests' desktop")?;
+    }
     // Media come and go with packages, not with guests.
     let _lock = manifest::lock(cache)?;
     let mut manifest = Manifest::load(cache)?;

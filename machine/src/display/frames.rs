@@ -133,6 +133,11 @@ impl Source {
         });
     }
 
+    /// Whether anybody still looks.
+    pub fn is_watched(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The picture that is shown now.
     pub fn surface(&self) -> Option<Arc<Surface>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).next.shown.surface().cloned()

@@ -1,5 +1,6 @@
 //! A client of one supervisor: HTTP over its Unix socket, a connection per request.
 
+use crate::exchange::Exchanges;
 use crate::places::DISPLAY_SOCKET;
 use crate::wire::{CommandLine, Failure, InsertRequest, Status, StopRequest, StreamItem};
 use bytes::{Bytes, BytesMut};
@@ -9,6 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use machine::StopMethod;
 use machine::display::Viewer;
+use machine::exchange::Exchange;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -153,22 +155,42 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn events(&self) -> Result<Events, ClientError> {
-        let response = self.request(Method::GET, "/v1/events", None::<&()>).await?;
-        Ok(Events { body: response.into_body(), buffer: BytesMut::new() })
+        Ok(Events(self.lines("/v1/events").await?))
     }
 
-    async fn json<T: DeserializeOwned>(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<T, ClientError> {
+    /// What is exchanged with the guest: clipboard, files, USB devices, a folder.
+    pub fn exchange(&self) -> Arc<dyn Exchange> {
+        Arc::new(Exchanges(self.clone()))
+    }
+
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
         let bytes = self.send(method, target, body).await?;
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Protocol(error.to_string()))
     }
 
-    async fn send(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Bytes, ClientError> {
+    pub(crate) async fn send(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Bytes, ClientError> {
+        let json = body.map(serde_json::to_vec).transpose().map_err(|error| ClientError::Protocol(error.to_string()))?;
+        self.send_bytes(method, target, json.map(|json| ("application/json", json.into()))).await
+    }
+
+    pub(crate) async fn send_bytes(&self, method: Method, target: &str, body: Option<(&'static str, Bytes)>) -> Result<Bytes, ClientError> {
         let answer = async { collect(self.request(method, target, body).await?.into_body()).await };
         tokio::time::timeout(self.timeout, answer).await.map_err(|_| ClientError::Timeout(self.timeout))?
     }
 
+    /// A stream of lines of JSON.
+    pub(crate) async fn lines(&self, target: &str) -> Result<Lines, ClientError> {
+        let response = self.request(Method::GET, target, None).await?;
+        Ok(Lines { body: response.into_body(), buffer: BytesMut::new() })
+    }
+
     /// Sends a request; an answer that is not a success becomes an error.
-    async fn request(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Response<Incoming>, ClientError> {
+    async fn request(&self, method: Method, target: &str, body: Option<(&'static str, Bytes)>) -> Result<Response<Incoming>, ClientError> {
         let protocol = |error: &dyn std::fmt::Display| ClientError::Protocol(error.to_string());
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| ClientError::Absent { path: self.socket.clone(), source })?;
         // A supervisor that dies between accepting and answering is as absent as one that was never there.
@@ -184,9 +206,9 @@ impl Client {
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(target).header("host", "vivarium");
         let payload = match body {
-            Some(body) => {
-                request = request.header("content-type", "application/json");
-                Bytes::from(serde_json::to_vec(body).map_err(|error| protocol(&error))?)
+            Some((kind, body)) => {
+                request = request.header("content-type", kind);
+                body
             }
             None => Bytes::new(),
         };
@@ -213,7 +235,7 @@ async fn collect(body: Incoming) -> Result<Bytes, ClientError> {
 }
 
 /// Percent-encodes a path segment.
-fn encode(segment: &str) -> String {
+pub(crate) fn encode(segment: &str) -> String {
     segment
         .bytes()
         .map(|byte| match byte {
@@ -225,10 +247,7 @@ fn encode(segment: &str) -> String {
 
 /// The event stream: the status first, then events, until the supervisor ends.
 #[derive(Debug)]
-pub struct Events {
-    body: Incoming,
-    buffer: BytesMut,
-}
+pub struct Events(Lines);
 
 impl Events {
     /// The next item; `None` when the supervisor has ended.
@@ -236,6 +255,19 @@ impl Events {
     /// # Errors
     /// [`ClientError::Protocol`] where a line cannot be understood.
     pub async fn next(&mut self) -> Result<Option<StreamItem>, ClientError> {
+        self.0.next().await
+    }
+}
+
+/// Lines of JSON, as long as the supervisor sends any.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    body: Incoming,
+    buffer: BytesMut,
+}
+
+impl Lines {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line = self.buffer.split_to(end + 1);

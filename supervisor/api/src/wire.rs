@@ -1,6 +1,7 @@
 //! The JSON types of the supervisor's API. Stable: fields are added, never renamed or removed.
 
 pub use machine::CommandLine;
+use machine::exchange::{ClipboardPolicy, ExchangeFolder};
 use machine::{
     Accelerator, BackendKind, Capabilities, Console, Display, Drive, Ending, ErrorKind, Event, PseudoTerminal, Sandbox, StartOptions,
     State, StopMethod, Warning,
@@ -130,6 +131,28 @@ pub struct InsertRequest {
     /// Whether the guest may only read it.
     #[serde(default)]
     pub read_only: bool,
+}
+
+/// Which way the clipboard goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyRequest {
+    /// Which.
+    pub policy: ClipboardPolicy,
+}
+
+/// A file for the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SendRequest {
+    /// The file, absolute.
+    #[schema(value_type = String)]
+    pub path: PathBuf,
+}
+
+/// A folder for the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FolderRequest {
+    /// Which, or none.
+    pub folder: Option<ExchangeFolder>,
 }
 
 /// One line of the event stream (newline-delimited JSON).

@@ -3,6 +3,7 @@
 //! Every answer that is not a success is a [`Failure`]. The OpenAPI document is made from these handlers; `supervisor/api/openapi.json` is
 //! a committed copy for clients, held equal by a test.
 
+use crate::exchange_api;
 use crate::session::Session;
 use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
@@ -13,6 +14,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use machine::exchange::ExchangeEvent;
 use machine::{ErrorKind, Medium};
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -23,8 +25,32 @@ use utoipa::OpenApi;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vivarium supervisor", description = "One running machine, over its Unix socket", version = "1"),
-    paths(status, events, stop, pause, resume, reset, screenshot, insert, eject, command),
-    components(schemas(StreamItem))
+    paths(
+        status,
+        events,
+        stop,
+        pause,
+        resume,
+        reset,
+        screenshot,
+        insert,
+        eject,
+        command,
+        exchange_api::exchange_status,
+        exchange_api::exchange_events,
+        exchange_api::set_policy,
+        exchange_api::clipboard,
+        exchange_api::set_clipboard,
+        exchange_api::clear_clipboard,
+        exchange_api::send_file,
+        exchange_api::cancel_file,
+        exchange_api::usb_devices,
+        exchange_api::attach_usb,
+        exchange_api::detach_usb,
+        exchange_api::share_folder,
+        exchange_api::arrange_monitors
+    ),
+    components(schemas(StreamItem, ExchangeEvent))
 )]
 struct Document;
 
@@ -45,13 +71,14 @@ pub fn router(session: Arc<Session>) -> Router {
         .route("/v1/displays/{display}/screenshot", get(screenshot))
         .route("/v1/drives/{drive}/medium", put(insert).delete(eject))
         .route("/v1/command", get(command))
+        .merge(exchange_api::router())
         .route("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], openapi()) }))
         .fallback(|| async { Refusal(Failure::new(ErrorKind::NotFound, "There is nothing at this address")) })
         .with_state(session)
 }
 
 /// A failure as an answer.
-pub struct Refusal(Failure);
+pub struct Refusal(pub Failure);
 
 impl From<machine::Error> for Refusal {
     fn from(error: machine::Error) -> Self {
@@ -79,11 +106,11 @@ impl IntoResponse for Refusal {
     }
 }
 
-type Answer<T> = Result<T, Refusal>;
-type Supervisor = State<Arc<Session>>;
+pub(crate) type Answer<T> = Result<T, Refusal>;
+pub(crate) type Supervisor = State<Arc<Session>>;
 
 /// Does something with the machine to its end, also when who asked goes away meanwhile: half of it would leave the machine in between.
-async fn to_the_end<T: Send + 'static>(work: impl Future<Output = machine::Result<T>> + Send + 'static) -> Answer<T> {
+pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = machine::Result<T>> + Send + 'static) -> Answer<T> {
     match tokio::spawn(work).await {
         Ok(outcome) => Ok(outcome?),
         Err(error) => Err(Refusal(Failure::new(ErrorKind::Backend, format!("The supervisor failed: {error}")))),

@@ -5,6 +5,7 @@
 //!
 //! - [`session`]: what the API shows and does with one machine.
 //! - [`api`]: HTTP with JSON over the machine's Unix socket.
+//! - [`exchange`]: what is exchanged with the guest, and the process that does it; [`exchange_api`]: its part of the API.
 //! - [`console`]: serial ports as sockets, with replay.
 //! - [`pictures`]: what the machine last showed, in its bundle.
 //! - [`debug_log`]: of a run, in the bundle, where the configuration asks for it.
@@ -16,6 +17,8 @@ pub mod answers;
 pub mod api;
 pub mod console;
 pub mod debug_log;
+pub mod exchange;
+pub mod exchange_api;
 pub mod logs;
 pub mod pictures;
 pub mod run;

@@ -8,13 +8,16 @@
 use crate::api;
 use crate::console::{Console, REPLAY};
 use crate::debug_log;
+use crate::exchange;
 use crate::logs;
 use crate::pictures::Pictures;
 use crate::session::{MediaRecord, Session, now};
 use backend_qemu::machine::{QemuMachine, Record, Setup, Supervision};
+use bundle::qemu::DirectoryShareMode;
 use bundle::registry::{FORMAT_KEY, HostFile, Registry};
 use bundle::{Bundle, BundleLock, Configuration, LockError, Origin, legacy};
 use futures::StreamExt;
+use machine::exchange::{ClipboardPolicy, ExchangeFolder};
 use machine::{Ending, Error, ErrorKind, Event, EventStream, Medium, Result, StartOptions, VirtualMachine, Warning, WarningKind};
 use rustix::fs::FlockOperation;
 use std::fs::File;
@@ -118,6 +121,7 @@ impl Supervisor {
             let progress = report.clone();
             let (setup, supervision) = self.describe(opened.configuration, lock)?;
             let suspended = setup.entry.suspended;
+            let exchange = self.exchange(&setup, &supervision);
             let machine = QemuMachine::new(
                 setup,
                 supervision,
@@ -126,6 +130,7 @@ impl Supervisor {
             let events = machine.events();
             let notes = notes.into_iter().map(|note| WarningKind::Migration.says(note)).collect();
             let session = self.serve(machine.clone(), options, None, notes).await?;
+            session.serve_exchange(exchange);
             Ok::<_, Error>((machine, events, session, suspended))
         };
         let (machine, events, session, suspended) = match prepared.await {
@@ -144,6 +149,7 @@ impl Supervisor {
                 tracing::error!("{}", error.chain());
             }
         }
+        begin_exchange(&session);
         report.say(&StartMessage::Running);
         report.close();
         if suspended && !options.disposable {
@@ -173,6 +179,7 @@ impl Supervisor {
             let record = Record::read(&self.runtime.backend_record()).map_err(|error| failed(error.to_string()))?;
             let loaded = Configuration::read(record.configuration.as_bytes(), "").map_err(|error| failed(error.to_string()))?;
             let (setup, supervision) = self.describe(loaded.configuration, lock)?;
+            let exchange = self.exchange(&setup, &supervision);
             let machine = QemuMachine::adopt(&record, setup, supervision).await?;
             let warnings = match open(&self.bundle) {
                 Ok(_) => Vec::new(),
@@ -186,6 +193,8 @@ impl Supervisor {
             let said: Vec<Vec<u8>> = machine.console_logs().iter().map(|log| logs::tail(log, REPLAY as u64)).collect();
             self.attach_consoles(&machine, &said).await?;
             self.serve_viewers(&session)?;
+            session.serve_exchange(exchange);
+            begin_exchange(&session);
             Ok((events, session))
         };
         match adopted.await {
@@ -231,6 +240,36 @@ impl Supervisor {
         let launcher = sandbox::find_launcher().map_err(|error| Error::new(ErrorKind::Missing, error.to_string()))?;
         let record = self.runtime.backend_record();
         Ok((setup, Supervision { launcher, landlock: self.settings.landlock, record, lock }))
+    }
+
+    /// What is exchanged with the guest, as the configuration and the person here want it.
+    fn exchange(&self, setup: &Setup, supervision: &Supervision) -> exchange::Setup {
+        let sharing = &setup.configuration.sharing;
+        let chosen = setup.entry.clipboard_policy.as_deref().and_then(|word| serde_json::from_value(word.into()).ok());
+        let usual = if sharing.clipboard_sharing { ClipboardPolicy::Both } else { ClipboardPolicy::Off };
+        let folder = setup.entry.shared_directories.first().filter(|_| sharing.directory_share_mode == DirectoryShareMode::WebDav);
+        let (registry, uuid, bundle) = (self.registry(), setup.configuration.information.uuid, self.bundle.clone());
+        exchange::Setup {
+            start: Box::new(exchange::Program {
+                launcher: supervision.launcher.clone(),
+                landlock: supervision.landlock,
+                log: self.logs().join("exchange.log"),
+            }),
+            usb: exchange::usb::Bus::default(),
+            spool: self.runtime.path().join("exchange"),
+            policy: chosen.unwrap_or(usual),
+            folder: folder.map(|folder| ExchangeFolder {
+                path: folder.path.clone(),
+                read_only: sharing.directory_share_read_only || folder.read_only,
+            }),
+            remember: Box::new(move |policy| {
+                let changed = registry.update(uuid, &bundle, |entry| entry.clipboard_policy = Some(policy.name().to_owned()));
+                if let Err(error) = changed {
+                    tracing::warn!(%error, "The clipboard's policy will be another at the next start");
+                }
+            }),
+            linger: exchange::LINGER,
+        }
     }
 
     async fn serve(
@@ -331,6 +370,18 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Starts what the guest may need at any time. The machine runs without it.
+fn begin_exchange(session: &Arc<Session>) {
+    let session = session.clone();
+    tokio::spawn(async move {
+        if let Ok(exchange) = session.exchange()
+            && let Err(error) = exchange.begin().await
+        {
+            tracing::warn!("The guest cannot reach its folder: {}", error.chain());
+        }
+    });
 }
 
 /// How long a supervisor may take to leave after its machine has ended.

@@ -1,8 +1,9 @@
 //! One machine under supervision: what the API shows and does.
 
+use crate::exchange;
 use crate::pictures::Pictures;
 use crate::viewers;
-use machine::{CommandLine, Medium, Result, StartOptions, StopMethod, VirtualMachine, Warning};
+use machine::{CommandLine, Error, ErrorKind, Medium, Result, StartOptions, StopMethod, VirtualMachine, Warning};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -30,6 +31,8 @@ pub struct Session {
     warnings: Vec<Warning>,
     /// Set once viewers can connect.
     display_socket: OnceLock<PathBuf>,
+    /// Set where something can be exchanged with guests.
+    exchange: OnceLock<Arc<exchange::Service>>,
 }
 
 impl Session {
@@ -45,7 +48,18 @@ impl Session {
     ) -> Self {
         let adopted = started_at.is_some();
         let started_at = started_at.unwrap_or_else(now);
-        Self { machine, media, pictures, bundle, options, started_at, adopted, warnings, display_socket: OnceLock::new() }
+        Self {
+            machine,
+            media,
+            pictures,
+            bundle,
+            options,
+            started_at,
+            adopted,
+            warnings,
+            display_socket: OnceLock::new(),
+            exchange: OnceLock::new(),
+        }
     }
 
     /// Lets viewers connect to the displays at this path, where the machine has any that can be watched.
@@ -60,6 +74,20 @@ impl Session {
         viewers::serve(self.machine.clone(), path)?;
         let _ = self.display_socket.set(path.to_path_buf());
         Ok(())
+    }
+
+    /// Lets frontends exchange things with the guest.
+    pub fn serve_exchange(&self, setup: exchange::Setup) {
+        let _ = self.exchange.set(exchange::Service::new(self.machine.clone(), setup));
+    }
+
+    /// The exchange with the guest.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn exchange(&self) -> Result<Arc<exchange::Service>> {
+        let none = || Error::new(ErrorKind::Unsupported, "Nothing can be exchanged with the guest of this machine");
+        self.exchange.get().cloned().ok_or_else(none)
     }
 
     /// The machine.

@@ -89,6 +89,7 @@ pub enum Tcp {
 /// | | makes Unix sockets | connects | makes IPv4 and IPv6 sockets |
 /// |---|---|---|---|
 /// | `Inherited` | no | no | no |
+/// | `DeviceEvents` | no | no | no; it hears of devices that come and go |
 /// | `Internet` | no | yes | yes |
 /// | `Any` | yes | yes, *also to foreign Unix sockets* | yes |
 ///
@@ -100,6 +101,8 @@ pub enum Tcp {
 pub enum Sockets {
     /// None: only descriptors that were handed over.
     Inherited,
+    /// As `Inherited`, and the socket over which the kernel tells of devices that come and go (`NETLINK_KOBJECT_UEVENT`).
+    DeviceEvents,
     /// IPv4 and IPv6 sockets, and the routing socket that name resolution asks for addresses.
     Internet,
     /// All. Leaves other programs' Unix sockets reachable before Linux 7.1.

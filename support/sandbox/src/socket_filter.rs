@@ -52,6 +52,12 @@ fn rules(sockets: Sockets) -> seccompiler::Result<Rules> {
             rules.insert(libc::SYS_socket, Vec::new());
             rules.insert(libc::SYS_connect, Vec::new());
         }
+        Sockets::DeviceEvents => {
+            let other = all([is_not(0, libc::AF_NETLINK)?])?;
+            let other_netlink = all([is(0, libc::AF_NETLINK)?, is_not(2, libc::NETLINK_KOBJECT_UEVENT)?])?;
+            rules.insert(libc::SYS_socket, vec![other, other_netlink]);
+            rules.insert(libc::SYS_connect, Vec::new());
+        }
         Sockets::Internet => {
             let other = all([is_not(0, libc::AF_INET)?, is_not(0, libc::AF_INET6)?, is_not(0, libc::AF_NETLINK)?])?;
             let other_netlink = all([is(0, libc::AF_NETLINK)?, is_not(2, libc::NETLINK_ROUTE)?])?;

@@ -72,6 +72,16 @@ fn folder() -> PathBuf {
     })
 }
 
+/// The desktop that is put behind the initial RAM disk of the guest x86_64, or a reason to skip.
+pub fn desktop() -> Option<PathBuf> {
+    let archive = folder().join("desktop/initrd.gz");
+    if archive.is_file() {
+        return Some(archive);
+    }
+    skip("the guests' desktop is not assembled: `cargo xtask guests`");
+    None
+}
+
 impl Guests {
     /// Reads the list, or gives a reason to skip.
     pub fn load() -> Option<Self> {

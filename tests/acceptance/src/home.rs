@@ -57,7 +57,7 @@ impl Ran {
 }
 
 /// What is installed together.
-const PROGRAMS: [&str; 3] = ["viv", "vivarium-supervisor", "vivarium-launch"];
+const PROGRAMS: [&str; 4] = ["viv", "vivarium-supervisor", "vivarium-launch", "vivarium-exchange"];
 
 /// The user and the group that own nothing.
 const NOBODY: u32 = 65534;

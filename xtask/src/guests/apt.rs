@@ -54,6 +54,19 @@ impl Apt {
         std::iter::once(concrete).chain(parts).map(|name| self.candidate(name)).collect()
     }
 
+    /// These packages and all that they need, without what they only recommend.
+    pub fn closure(&self, names: &[&str]) -> Result<Vec<Package>> {
+        let planned =
+            process::text(self.command("apt-get").args(["--simulate", "--yes", "--no-install-recommends", "install"]).args(names))?;
+        // Inst NAME (VERSION ORIGIN [ARCHITECTURE])
+        let package = |line: &str| {
+            let mut words = line.strip_prefix("Inst ")?.split_whitespace();
+            let name = words.next()?.split(':').next()?.to_owned();
+            Some(Package { name, version: words.next()?.strip_prefix('(')?.to_owned() })
+        };
+        Ok(planned.lines().filter_map(package).collect())
+    }
+
     /// Names of the packages that a package depends on, alternatives too.
     fn dependencies(&self, name: &str) -> Result<Vec<String>> {
         let stanza = self.show(name)?;

@@ -21,6 +21,12 @@ const GROUP: Group = Group { reason: "", packages: &[], optional: &[], programs:
 /// Everything, in the order in which it is shown.
 pub const GROUPS: &[Group] = &[
     Group { reason: "to build", packages: &["gcc", "libc6-dev", "git", "ca-certificates"], programs: &["cc", "git"], ..GROUP },
+    Group {
+        reason: "to build what talks to guests over SPICE",
+        packages: &["libspice-client-glib-2.0-dev", "pkgconf"],
+        programs: &["pkg-config"],
+        ..GROUP
+    },
     Group { reason: "to run the fuzz targets", packages: &["g++"], programs: &["c++"], ..GROUP },
     Group {
         reason: "QEMU, which runs the machines",

@@ -2,6 +2,7 @@
 
 mod api_spec;
 mod click;
+mod clipboard;
 mod clone;
 mod command;
 mod completions;
@@ -27,12 +28,14 @@ mod reset;
 mod restart;
 mod resume;
 mod screenshot;
+mod send;
 mod share;
 mod start;
 mod status;
 mod stop;
 mod type_text;
 mod unregister;
+mod usb;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -69,6 +72,9 @@ pub enum Command {
     Click(click::Args),
     Media(media::Args),
     Share(share::Args),
+    Send(send::Args),
+    Clipboard(clipboard::Args),
+    Usb(usb::Args),
     Command(command::Args),
     Logs(logs::Args),
     Events(events::Args),
@@ -116,7 +122,10 @@ pub async fn run(command: Command, output: Output) -> Result {
         Command::Key(args) => key::run(context, &args).await,
         Command::Click(args) => click::run(context, &args).await,
         Command::Media(args) => media::run(context, &args).await,
-        Command::Share(args) => share::run(context, &args),
+        Command::Share(args) => share::run(context, &args).await,
+        Command::Send(args) => send::run(context, args).await,
+        Command::Clipboard(args) => clipboard::run(context, args).await,
+        Command::Usb(args) => usb::run(context, &args).await,
         Command::Command(args) => command::run(context, &args).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Events(args) => events::run(context, &args).await,

@@ -2,10 +2,12 @@
 
 use crate::complete::machines;
 use crate::context::Context;
+use crate::display;
 use crate::error::Result;
 use crate::output::Cell;
 use bundle::qemu::DirectoryShareMode;
 use library::{Machine, ShareChange, SharedFolder};
+use machine::exchange::ExchangeFolder;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -22,7 +24,7 @@ The guest mounts it, where it is Linux, with
   mount -t 9p -o trans=virtio,version=9p2000.L share /mnt
 
 The guest gets into that folder and nowhere else; links in it lead nowhere outside. The machine must not run while this changes. A folder \
-that is shared over WebDAV, which waits for the desktop app, can be changed at any time.")]
+that is shared over WebDAV can be changed at any time; the guest needs spice-webdavd, and finds it at http://localhost:9843/.")]
 pub struct Args {
     /// The machine: name, UUID, beginning of either, or path
     #[arg(add = machines())]
@@ -47,7 +49,7 @@ pub struct Args {
 enum Mode {
     /// A file system (9p) that the guest mounts
     Virtfs,
-    /// WebDAV, through the guest's SPICE agent and the desktop app
+    /// WebDAV, which the guest's spice-webdavd serves at http://localhost:9843/
     Webdav,
 }
 
@@ -74,14 +76,14 @@ impl Answer {
         match self.tag {
             Some(tag) => format!("in the guest: mount -t 9p -o trans=virtio,version=9p2000.L {tag} /mnt"),
             None if self.mode == DirectoryShareMode::WebDav.as_str() => {
-                "over WebDAV, which waits for the desktop app; --mode virtfs makes it a file system of the guest's".to_owned()
+                "in the guest: http://localhost:9843/, where spice-webdavd runs".to_owned()
             }
             None => "not at all, until --mode says how".to_owned(),
         }
     }
 }
 
-pub fn run(context: &Context, args: &Args) -> Result {
+pub async fn run(context: &Context, args: &Args) -> Result {
     let machine = context.find(&args.machine)?;
     let change = ShareChange {
         folder: if args.none { Some(None) } else { args.folder.clone().map(Some) },
@@ -105,7 +107,14 @@ pub fn run(context: &Context, args: &Args) -> Result {
             ])
         });
     }
-    let answer = Answer::new(&machine, context.library.share(&machine, change)?);
+    let shared = context.library.share(&machine, change)?;
+    if shared.mode == DirectoryShareMode::WebDav
+        && let Some(client) = context.library.client(&machine).await?
+    {
+        let folder = shared.folder.clone().map(|path| ExchangeFolder { path, read_only: shared.read_only });
+        client.exchange().share_folder(folder).await.map_err(|error| display::failure(&error))?;
+    }
+    let answer = Answer::new(&machine, shared);
     let sentence = match &answer.folder {
         Some(folder) if answer.read_only => format!("\"{}\" shares {}, to be read only; {}", answer.name, folder.display(), answer.how()),
         Some(folder) => format!("\"{}\" shares {}; {}", answer.name, folder.display(), answer.how()),
