@@ -3,19 +3,16 @@
 //! That process is this device's alone: each driver that gets ready has a new one, and when the driver is gone so is the process. Nothing
 //! that the one before had opened is left, and nothing touches memory any longer, whatever the process thinks of it.
 
-mod vhost_user;
-
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vhost_user::Frontend;
-pub use vhost_user::PATIENCE;
-
 use super::queue::Failure;
-use super::{Activation, Kind, VirtioDevice};
+pub use super::vhost_user::PATIENCE;
+use super::vhost_user::{Frontend, Ring};
+use super::{Activation, Kind, VirtioDevice, feature};
 use crate::{EventLoop, Handler, Interest, Registration, Watches};
 
 /// The queue for what must not wait, and that for requests. A request of 1 MiB has a descriptor for each page.
@@ -45,7 +42,7 @@ struct Backend {
 impl Backend {
     fn new(start: &mut Start, patience: Duration) -> io::Result<Self> {
         let (socket, server) = start()?;
-        match Frontend::new(socket, patience) {
+        match Frontend::new(socket, feature::EVENT_IDX | feature::INDIRECT_DESC, patience) {
             Ok(frontend) => Ok(Self { frontend, server }),
             Err(error) => Err(explained(&error, server)),
         }
@@ -102,7 +99,8 @@ impl FileSystem {
     fn hand_over(&mut self, activation: &Activation) -> io::Result<()> {
         let Some((_, first)) = activation.queues.first() else { return Ok(()) };
         let mut backend = self.waiting.take().map_or_else(|| Backend::new(&mut self.start, self.patience), Ok)?;
-        if let Err(error) = backend.frontend.start(activation.features, first.memory(), &activation.queues) {
+        let rings = activation.queues.iter().map(|(number, queue)| Ring::of(*number, queue)).collect::<io::Result<Vec<_>>>()?;
+        if let Err(error) = backend.frontend.start(activation.features, first.memory(), &rings) {
             return Err(backend.failed(&error));
         }
         let watch = Watch { backend: Some(backend), failure: activation.failure.clone(), gone: Arc::clone(&self.gone) };

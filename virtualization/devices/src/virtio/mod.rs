@@ -16,6 +16,7 @@ pub mod network;
 mod queue;
 pub mod socket;
 mod transport;
+mod vhost_user;
 
 use std::io;
 
@@ -81,8 +82,13 @@ pub trait VirtioDevice: Send {
     /// Which device it is.
     fn kind(&self) -> Kind;
 
-    /// Its own features; those of every device are added.
+    /// Its own features; [`Self::common_features`] are added.
     fn features(&self) -> u64;
+
+    /// Features of its queues: all, unless something else serves them that has not all of them.
+    fn common_features(&self) -> u64 {
+        feature::EVENT_IDX | feature::INDIRECT_DESC
+    }
 
     /// The most descriptors of each of its queues; powers of two.
     fn queue_sizes(&self) -> Vec<u16>;

@@ -3,6 +3,7 @@
 //! A [`Link`] is the cable: it outlives what is at its other end ([`Frames`]), which can be replaced while the guest runs. What the card
 //! offers the guest is decided when the card is made; what another end cannot do then is done here (`segment`).
 
+mod backend;
 mod card;
 mod control;
 mod link;
@@ -17,6 +18,7 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 
+pub use backend::Backend;
 use confinement::{Confinement, Thread};
 pub use link::Link;
 pub use packets::Packets;
@@ -28,7 +30,8 @@ pub use wire::{Frames, HEADER_SIZE, Offloads, Unplugged};
 use self::card::Card;
 use self::control::Control;
 use self::segment::Left;
-use super::{Activation, Kind, VirtioDevice, parse};
+pub use super::vhost_user::PATIENCE;
+use super::{Activation, Kind, VirtioDevice, feature, parse};
 use crate::{EventLoop, Registration};
 
 const QUEUE_SIZE: u16 = 256;
@@ -64,6 +67,8 @@ pub struct Network {
     mtu: u16,
     /// What the guest is offered beyond plain frames.
     offloads: bool,
+    /// Features of queues.
+    common: u64,
     /// Pairs that the driver used when it was saved.
     saved_pairs: Option<usize>,
 }
@@ -85,8 +90,8 @@ impl Network {
         let another = |_| Ok(Arc::new(EventLoop::new("vm-network", Thread::Network, confinement)?));
         let more = (1..pairs.clamp(1, PAIRS_MAXIMUM)).map(another);
         let events = std::iter::once(Ok(events)).chain(more).collect::<io::Result<Vec<_>>>()?;
-        let offloads = link.has_offloads();
-        Ok(Self { link, events, running: Vec::new(), address, mtu, offloads, saved_pairs: None })
+        let (offloads, common) = (link.has_offloads(), link.common_features());
+        Ok(Self { link, events, running: Vec::new(), address, mtu, offloads, common, saved_pairs: None })
     }
 
     fn pairs(&self) -> u16 {
@@ -104,6 +109,10 @@ impl VirtioDevice for Network {
         let offloads = CSUM | HOST_TSO4 | HOST_TSO6 | GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6;
         let several = CONTROL_QUEUE | SEVERAL_PAIRS;
         MTU | MAC | STATUS | MERGEABLE | if self.offloads { offloads } else { 0 } | if self.pairs() > 1 { several } else { 0 }
+    }
+
+    fn common_features(&self) -> u64 {
+        self.common
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
@@ -152,7 +161,7 @@ impl VirtioDevice for Network {
             self.link.go_on(pairs);
         }
         let left = Left { checksum: features & CSUM != 0, tcp4: features & HOST_TSO4 != 0, tcp6: features & HOST_TSO6 != 0 };
-        let agreed = (features & MERGEABLE != 0, left);
+        let agreed = (features, left);
         let mut queues: std::collections::BTreeMap<u16, _> = queues.into_iter().collect();
         for (pair, (changed, events)) in (0..pairs).zip(changed.into_iter().zip(&self.events)) {
             let (Some(receive), Some(transmit)) = (queues.remove(&(pair * 2)), queues.remove(&(pair * 2 + 1))) else { continue };
@@ -173,9 +182,11 @@ impl VirtioDevice for Network {
 
     fn pause(&self) {
         self.events.iter().skip(1).for_each(|events| events.pause());
+        self.link.pause();
     }
 
     fn resume(&self) {
+        self.link.resume();
         self.events.iter().skip(1).for_each(|events| events.resume());
     }
 }

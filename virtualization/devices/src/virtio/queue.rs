@@ -46,8 +46,13 @@ impl Position {
 
     /// It has been served so far.
     pub fn set(&self, queue: &Queue) {
-        self.available.store(queue.next_avail(), Ordering::SeqCst);
-        self.used.store(queue.next_used(), Ordering::SeqCst);
+        self.set_to(queue.next_avail(), queue.next_used());
+    }
+
+    /// As [`Self::set`]: the next chain that the guest makes available, and the next place for one that is used.
+    pub fn set_to(&self, available: u16, used: u16) {
+        self.available.store(available, Ordering::SeqCst);
+        self.used.store(used, Ordering::SeqCst);
     }
 
     /// The next chain that the guest makes available, and the next place for one that is used.

@@ -5,6 +5,7 @@
 //! each boot. A connection is a pair of sockets, of which the host's program gets one.
 
 mod connection;
+mod farewell;
 mod packet;
 mod server;
 mod turns;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use hv::Event;
 use serde_json::Value;
 
+use self::connection::Connection;
 use super::{Activation, Kind, VirtioDevice};
 use crate::{EventLoop, Registration};
 
@@ -52,6 +54,8 @@ struct Host {
     listeners: BTreeMap<u32, Arc<Accept>>,
     wanted: VecDeque<(u32, Connect)>,
     is_served: bool,
+    /// Connections of a driver that is gone, of which the host's programs have not read all that it sent.
+    owing: Vec<Connection>,
 }
 
 /// The host's side.
@@ -106,6 +110,21 @@ impl SocketPorts {
             drop(host);
             done(Err(io::ErrorKind::NotConnected.into()));
         }
+    }
+
+    /// The guest is gone: waits until the host's programs have taken what it sent, or no longer than this, and ends its connections.
+    pub fn finish(&self, patience: Duration) {
+        // Not under the lock: programs that have read may ask for something else.
+        let owing = std::mem::take(&mut self.lock().owing);
+        farewell::drain(owing, patience);
+    }
+
+    fn keep(&self, owing: impl IntoIterator<Item = Connection>) {
+        self.lock().owing.extend(owing);
+    }
+
+    fn take_owing(&self) -> Vec<Connection> {
+        std::mem::take(&mut self.lock().owing)
     }
 
     fn listener(&self, port: u32) -> Option<Arc<Accept>> {

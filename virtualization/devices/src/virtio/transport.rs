@@ -347,7 +347,7 @@ impl VirtioPci {
 
 impl State {
     fn features(&self) -> u64 {
-        self.device.features() | feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC
+        self.device.features() | self.device.common_features() | feature::VERSION_1
     }
 
     fn set_driver_features(&mut self, value: u32) {

@@ -26,22 +26,22 @@ const REPLY_ACK: u64 = 1 << 3;
 /// Requests of a frontend until its queues are served: 4 at first, 2 for all queues, 6 for each of two.
 const REQUESTS: usize = 4 + 2 + 12;
 /// For servers that say nothing.
-const IMPATIENCE: Duration = Duration::from_millis(200);
+pub const IMPATIENCE: Duration = Duration::from_millis(200);
 
 /// A request as it arrives.
-struct Request {
-    number: u32,
-    wants_reply: bool,
-    body: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+pub struct Request {
+    pub number: u32,
+    pub wants_reply: bool,
+    pub body: Vec<u8>,
+    pub descriptors: Vec<OwnedFd>,
 }
 
-fn word(bytes: &[u8], place: usize) -> u64 {
+pub fn word(bytes: &[u8], place: usize) -> u64 {
     u64::from_le_bytes(bytes[place..place + 8].try_into().unwrap())
 }
 
 /// The next request; `None` where the frontend has gone.
-fn receive(socket: &UnixStream) -> Option<Request> {
+pub fn receive(socket: &UnixStream) -> Option<Request> {
     let mut message = vec![0; 12];
     let mut descriptors = Vec::new();
     let mut received = 0;
@@ -67,7 +67,7 @@ fn receive(socket: &UnixStream) -> Option<Request> {
     Some(Request { number: field(0), wants_reply: field(4) & 8 != 0, body: message.split_off(12), descriptors })
 }
 
-fn answer(socket: &mut UnixStream, request: u32, value: u64) {
+pub fn answer(socket: &mut UnixStream, request: u32, value: u64) {
     let message = [&request.to_le_bytes()[..], &5_u32.to_le_bytes(), &8_u32.to_le_bytes(), &value.to_le_bytes()].concat();
     // The frontend may have gone.
     let _ = socket.write_all(&message);

@@ -9,6 +9,7 @@ mod file_system;
 mod hostile;
 mod nbd;
 mod network;
+mod network_backend;
 mod qcow2;
 mod saved;
 mod socket;

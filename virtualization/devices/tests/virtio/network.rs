@@ -18,12 +18,12 @@ const ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const HEADER: usize = 12;
 
 /// The link of a card, and what is told when its other end goes.
-fn link(wires: Vec<Box<dyn Frames>>) -> (Arc<Link>, Receiver<std::io::Error>) {
+pub fn link(wires: Vec<Box<dyn Frames>>) -> (Arc<Link>, Receiver<std::io::Error>) {
     let (sender, gone) = channel();
     (Arc::new(Link::new(wires, Box::new(move |error| drop(sender.send(error)))).unwrap()), gone)
 }
 
-fn device(link: &Arc<Link>, pairs: u16) -> Box<Network> {
+pub fn device(link: &Arc<Link>, pairs: u16) -> Box<Network> {
     Box::new(Network::new(link.clone(), ADDRESS, 9000, pairs, events(), &confined()).unwrap())
 }
 
@@ -36,19 +36,19 @@ fn datagrams() -> (Driver, UnixDatagram) {
     (card(Box::new(OwnedFd::from(here))), there)
 }
 
-fn send(driver: &mut Driver, frame: &[u8]) {
+pub fn send(driver: &mut Driver, frame: &[u8]) {
     driver.request(1, &[Part::Give(vec![0; HEADER]), Part::Give(frame.to_vec())]);
 }
 
 /// Gives the card room for frames of this size, in this many buffers.
-fn make_room(driver: &mut Driver, count: u16, size: u32) {
+pub fn make_room(driver: &mut Driver, count: u16, size: u32) {
     for index in 0..count {
         driver.put_descriptor(0, index, Descriptor(BUFFERS + 0x1_0000 + u64::from(index) * u64::from(size), size, WRITE, 0));
         driver.offer(0, index);
     }
 }
 
-fn received(driver: &Driver, index: u64, size: u64, length: usize) -> Vec<u8> {
+pub fn received(driver: &Driver, index: u64, size: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; HEADER + length];
     driver.memory.read_slice(&mut bytes, GuestAddress(BUFFERS + 0x1_0000 + index * size)).unwrap();
     assert_eq!(bytes[..HEADER], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
@@ -178,9 +178,9 @@ fn a_packet_that_asks_for_something_keeps_its_place_among_others() {
     driver.wait(1);
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
-fn is_up(driver: &Driver) -> bool {
+pub fn is_up(driver: &Driver) -> bool {
     driver.read::<2>(0x2006) == [1, 0]
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use devices::EventLoop;
 use devices::virtio::socket::{
     CONNECT_PATIENCE, Connected, GUEST, HEADER_SIZE, Header, NO_RECEIVE, NO_SEND, Socket, SocketPorts, operation,
 };
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A guest's side of the device.
 struct Guest {
     driver: Driver,
+    events: Arc<EventLoop>,
     ports: Arc<SocketPorts>,
     read: u16,
 }
@@ -29,13 +31,14 @@ struct Guest {
 impl Guest {
     fn new() -> Self {
         let ports = SocketPorts::new().unwrap();
-        let device = Socket::new(ports.clone(), events());
+        let events = events();
+        let device = Socket::new(ports.clone(), events.clone());
         let mut driver = Driver::ready(Box::new(device), 0);
         for index in 0..SIZE {
             driver.put_descriptor(0, index, Descriptor(RECEIVED + u64::from(index) * u64::from(BUFFER), BUFFER, WRITE, 0));
             driver.offer(0, index);
         }
-        Self { driver, ports, read: 0 }
+        Self { driver, events, ports, read: 0 }
     }
 
     fn listen(&self, port: u32) -> Receiver<Connected> {
@@ -219,6 +222,62 @@ fn a_guest_that_has_closed_loses_nothing_of_what_it_sent() {
         guest.send(packet(port, operation::RESET), b"");
         assert_eq!(other.read(&mut said).unwrap(), 0);
     }
+}
+
+/// A guest that has sent more than a pair of sockets holds, and is gone with a part of it still in its queue; what it sent.
+fn gone(guest: &mut Guest, port: u32) -> (UnixStream, Vec<u8>) {
+    let connections = guest.listen(port);
+    let stream = guest.connect(&connections, port);
+    let mut sent = Vec::new();
+    for part in 0..15_u8 {
+        let data = vec![part; 20_000];
+        guest.send(packet(port, operation::DATA), &data);
+        sent.extend(data);
+    }
+    // Nobody hears of this one.
+    let last = [&Header { length: 5, ..packet(port, operation::DATA) }.bytes()[..], b"last!"].concat();
+    guest.driver.memory.write_slice(&last, GuestAddress(BUFFERS)).unwrap();
+    guest.driver.put_descriptor(1, 0, Descriptor(BUFFERS, last.len() as u32, 0, 0));
+    guest.events.pause();
+    guest.driver.offer(1, 0);
+    guest.driver.write(0x14, &[0]);
+    guest.events.resume();
+    sent.extend(b"last!");
+    (stream, sent)
+}
+
+#[test]
+fn what_a_guest_sent_before_its_end_is_read_afterwards() {
+    let mut guest = Guest::new();
+    let (mut stream, sent) = gone(&mut guest, 80);
+    let reading = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        received
+    });
+    guest.ports.finish(PATIENCE);
+    let received = reading.join().unwrap();
+    assert!(received == sent, "{} of {} bytes arrived", received.len(), sent.len());
+}
+
+#[test]
+fn who_does_not_read_keeps_nobody_waiting_for_ever() {
+    let mut guest = Guest::new();
+    let (mut stream, sent) = gone(&mut guest, 80);
+    guest.ports.finish(Duration::from_millis(50));
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(!received.is_empty() && received.len() < sent.len() && sent.starts_with(&received));
+}
+
+#[test]
+fn what_a_driver_sent_is_read_while_the_next_one_is_there() {
+    let mut guest = Guest::new();
+    let (mut stream, sent) = gone(&mut guest, 80);
+    guest.driver.set_up(0, &[SIZE; 3]);
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(received == sent, "{} of {} bytes arrived", received.len(), sent.len());
 }
 
 #[test]

@@ -145,7 +145,8 @@ impl From<TapNetworkAttachment> for NetworkAttachment {
 }
 
 /// The host's network, by the program passt: the guest gets addresses by DHCP and reaches what the host's user reaches; nobody needs root.
-/// The guest is 10.0.2.15, the host 10.0.2.2, its name server 10.0.2.3; the maximum transmission unit is 65520 bytes. Apple:
+/// The guest is 10.0.2.15, the host 10.0.2.2, its name server 10.0.2.3; the maximum transmission unit is 65520 bytes. A passt that has
+/// `--vhost-user` serves the queues of a card with one pair of them itself, from the guest's start on. Apple:
 /// `VZNATNetworkDeviceAttachment`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatNetworkAttachment {}

@@ -145,7 +145,7 @@ impl Board {
             Uart::new(line, uart.attachment.input.clone(), output, &events, saved).map_err(host("Could not set up the serial port"))
         });
         let (peripherals, pci) =
-            Peripherals::new(configuration, resources, surroundings, &vm, &memory, &events, &(number, control.clone()))?;
+            Peripherals::new(configuration, resources, surroundings, &vm, &memory, &events, &(number, control.clone(), state.is_none()))?;
         let bus = Arc::new(MachineBus { board: number, control, uart: uart.transpose()?, pci });
         if let Some((saved, state)) = state {
             bus.pci.set_address(state.bus_address);

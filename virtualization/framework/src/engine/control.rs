@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use confinement::{Confinement, Status, Thread};
 use devices::nbd::NbdEvent;
@@ -29,6 +30,9 @@ use crate::network::NetworkHandle;
 use crate::socket::VirtioSocketDevice;
 use crate::state::State;
 use crate::task::Task;
+
+/// How long the end of a guest waits for programs of the host to read what it has sent them.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What reaches the control thread.
 pub enum Message {
@@ -235,6 +239,9 @@ impl Machine {
                 Message::Guest { board, action } if self.is_current(board) => self.guest_did(action),
                 Message::Failed { board, why } if self.is_current(board) => self.fail(Error::new(ErrorKind::Internal, why)),
                 Message::NetworkGone { board, device, error } if self.is_current(board) => {
+                    if let Some(connection) = self.resources.networks.get(device) {
+                        connection.clear();
+                    }
                     self.published.events.send(&Event::NetworkDisconnected { device, error: Arc::new(error) });
                 }
                 Message::Storage { board, device, event } if self.is_current(board) => {
@@ -256,7 +263,10 @@ impl Machine {
                 | Message::NetworkGone { .. }
                 | Message::Storage { .. }
                 | Message::SharingGone { .. } => {}
-                Message::End => return,
+                Message::End => {
+                    self.end_board(Duration::ZERO);
+                    return;
+                }
             }
         }
     }
@@ -279,7 +289,7 @@ impl Machine {
         let result = self.perform(task);
         self.life.finish(result.is_ok());
         if self.life.state() == State::Error {
-            self.board = None;
+            self.end_board(Duration::ZERO);
         }
         self.publish();
         result
@@ -297,7 +307,7 @@ impl Machine {
                 Ok(())
             }
             (Task::Stop, _) => {
-                self.board = None;
+                self.end_board(Duration::ZERO);
                 Ok(())
             }
             (Task::Pause, Some(board)) => {
@@ -329,10 +339,16 @@ impl Machine {
         Board::new(self.boards, &self.configuration, &self.resources, &self.surroundings, self.messages.clone(), origin)
     }
 
+    /// Takes the computer away; programs of the host may take so long to read what the guest has sent them.
+    fn end_board(&mut self, patience: Duration) {
+        self.board = None;
+        self.resources.sockets.iter().for_each(|ports| ports.finish(patience));
+    }
+
     fn guest_did(&mut self, action: GuestAction) {
         match action {
             GuestAction::PowerOff => {
-                self.board = None;
+                self.end_board(DRAIN);
                 if self.life.observe(Observation::GuestStopped) {
                     self.publish();
                     self.published.events.send(&Event::GuestStopped);
@@ -347,7 +363,7 @@ impl Machine {
 
     /// Builds the computer anew, as it was when it started.
     fn reboot(&mut self) {
-        self.board = None;
+        self.end_board(DRAIN);
         match self.build(&Origin::Boot) {
             Ok(board) => {
                 if self.life.state() == State::Running {
@@ -361,7 +377,7 @@ impl Machine {
     }
 
     fn fail(&mut self, error: Error) {
-        self.board = None;
+        self.end_board(Duration::ZERO);
         if self.life.observe(Observation::Failed) {
             self.publish();
             self.published.events.send(&Event::StoppedWithError(Arc::new(error)));

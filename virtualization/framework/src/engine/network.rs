@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use confinement::{Confinement, Thread};
-use devices::virtio::network::{FrameStream, Frames, Link, Tap};
+use devices::virtio::network::{Backend, FrameStream, Frames, Link, PATIENCE, Tap};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::configuration::{MTU_OF_PASST, NetworkAttachment, TapNetworkAttachment, TapSource, VirtioNetworkDevice};
@@ -69,16 +69,26 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects a new card. The calling thread must be one that may open files and start programs.
-    pub fn connect(&self, gone: Gone) -> Result<Arc<Link>> {
+    /// Connects a new card; one whose driver begins anew, or one that goes on with what its driver agreed to with another. The calling
+    /// thread must be one that may open files and start programs.
+    pub fn connect(&self, is_new: bool, gone: Gone) -> Result<Arc<Link>> {
         let mut state = self.lock();
         (state.link, state.passt) = (None, None);
-        let (ends, passt) = self.ends(state.attachment.as_ref())?;
+        let (ends, passt) = self.ends(state.attachment.as_ref(), is_new)?;
         let told = move |error| gone(Error::because(ErrorKind::Network, "A network card's attachment has gone", error));
         let link = Link::new(ends, Box::new(told)).map_err(failed("Could not set up a network card"))?;
         let link = Arc::new(link);
         (state.link, state.passt) = (Some(Arc::clone(&link)), passt);
         Ok(link)
+    }
+
+    /// What it was connected to has gone: so has the program there, which may not have noticed.
+    pub fn clear(&self) {
+        let mut state = self.lock();
+        // Meanwhile it may be connected to something else.
+        if state.link.as_ref().is_none_or(|link| !link.is_up()) {
+            state.passt = None;
+        }
     }
 
     /// The card is gone.
@@ -100,7 +110,7 @@ impl Connection {
         }
         let mut state = self.lock();
         if let Some(link) = state.link.clone() {
-            let (ends, passt) = self.ends(attachment.as_ref())?;
+            let (ends, passt) = self.ends(attachment.as_ref(), false)?;
             link.replace(ends).map_err(failed("Could not connect a network card"))?;
             state.passt = passt;
         }
@@ -108,7 +118,7 @@ impl Connection {
         Ok(())
     }
 
-    fn ends(&self, attachment: Option<&NetworkAttachment>) -> Result<Ends> {
+    fn ends(&self, attachment: Option<&NetworkAttachment>, is_new: bool) -> Result<Ends> {
         Ok(match attachment {
             None => (Vec::new(), None),
             Some(NetworkAttachment::FileHandle(attachment)) => {
@@ -116,16 +126,34 @@ impl Connection {
                 (vec![Box::new(socket)], None)
             }
             Some(NetworkAttachment::Tap(attachment)) => (self.tap(attachment)?, None),
-            Some(NetworkAttachment::Nat(_)) => {
-                let (here, there) = UnixStream::pair().map_err(failed("Could not make a socket for a network card"))?;
-                // passt loses what the socket does not take at once, and it may send as much at once as the guest has room for.
-                for end in [&here, &there] {
-                    let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
-                }
-                let passt = start_passt(there.into(), &self.confinement)?;
-                (vec![Box::new(FrameStream::new(here.into()))], Some(passt))
-            }
+            Some(NetworkAttachment::Nat(_)) => self.nat(is_new)?,
         })
+    }
+
+    /// passt serves the queues itself where it can: with one pair of them, and a driver that has not agreed to what passt does not do.
+    fn nat(&self, is_new: bool) -> Result<Ends> {
+        if is_new && self.pairs == 1 && has_vhost_user() {
+            match self.passt(&["--vhost-user"]).and_then(|(here, passt)| {
+                let backend = Backend::new(here, PATIENCE).map_err(failed("Could not have passt serve a network card's queues"))?;
+                Ok((backend, passt))
+            }) {
+                Ok((backend, passt)) => return Ok((vec![Box::new(backend)], Some(passt))),
+                Err(error) => tracing::warn!(%error, "passt gets every frame by its socket instead"),
+            }
+        }
+        let (here, passt) = self.passt(&[])?;
+        Ok((vec![Box::new(FrameStream::new(here))], Some(passt)))
+    }
+
+    /// Starts passt with these options; our end of its socket.
+    fn passt(&self, options: &[&str]) -> Result<(OwnedFd, Passt)> {
+        let (here, there) = UnixStream::pair().map_err(failed("Could not make a socket for a network card"))?;
+        // passt loses what the socket does not take at once, and it may send as much at once as the guest has room for.
+        for end in [&here, &there] {
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
+        }
+        let passt = start_passt(there.into(), options, &self.confinement)?;
+        Ok((here.into(), passt))
     }
 
     fn tap(&self, attachment: &TapNetworkAttachment) -> Result<Vec<Box<dyn Frames>>> {
@@ -156,8 +184,20 @@ fn failed(message: &'static str) -> impl Fn(io::Error) -> Error {
     move |error| Error::because(ErrorKind::Network, message, error)
 }
 
-fn start_passt(socket: OwnedFd, confinement: &Confinement) -> Result<Passt> {
+/// Whether the passt there is serves queues over vhost-user, by what it says of itself. One that cannot be asked is not there, which is said
+/// when it is started.
+fn has_vhost_user() -> bool {
+    let said = Command::new("passt").arg("--help").stdin(Stdio::null()).output();
+    said.is_ok_and(|output| offers_vhost_user(&output.stdout) || offers_vhost_user(&output.stderr))
+}
+
+fn offers_vhost_user(help: &[u8]) -> bool {
+    String::from_utf8_lossy(help).lines().any(|line| line.split_whitespace().next() == Some("--vhost-user"))
+}
+
+fn start_passt(socket: OwnedFd, options: &[&str], confinement: &Confinement) -> Result<Passt> {
     let mut command = Command::new("passt");
+    command.args(options);
     // The socket is its standard input, the one descriptor that a program can be given without more.
     command.args(["--foreground", "--quiet", "--fd", "0", "--mtu", &MTU_OF_PASST.to_string()]);
     // The same network on every host: the guest's address, and that of the host, which is also the way out.
@@ -195,4 +235,18 @@ fn start_passt(socket: OwnedFd, confinement: &Confinement) -> Result<Passt> {
 fn handle(child: &Child) -> io::Result<OwnedFd> {
     let process = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::NotFound)?;
     Ok(pidfd_open(process, PidfdFlags::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passt_is_asked_what_it_can_do() {
+        assert!(offers_vhost_user(
+            b"Usage: passt [OPTION]...\n  -s, --socket, PATH\tUNIX socket\n  --vhost-user\t\tEnable vhost-user mode\n"
+        ));
+        assert!(!offers_vhost_user(b"Usage: passt [OPTION]...\n  -s, --socket PATH\tUNIX domain socket path\n  -F, --fd FD\n"));
+        assert!(!offers_vhost_user(b"passt: unrecognized option '--vhost-user'\n\xff"));
+    }
 }

@@ -45,7 +45,7 @@ impl Drop for Networks {
 }
 
 impl Peripherals {
-    /// Makes every device of the configuration and a bus that they are on, in the order of the configuration.
+    /// Makes every device of the configuration, for a guest that begins or one that goes on, and a bus that they are on, in the order of the configuration.
     pub fn new(
         configuration: &VirtualMachineConfiguration,
         resources: &Resources,
@@ -53,7 +53,7 @@ impl Peripherals {
         vm: &Arc<dyn Vm>,
         memory: &GuestMemory,
         events: &Arc<EventLoop>,
-        (board, control): &(u64, Sender<Message>),
+        (board, control, is_new): &(u64, Sender<Message>, bool),
     ) -> Result<(Self, PciBus)> {
         let Surroundings { outside, confinement, .. } = surroundings;
         let mut wanted: Vec<Box<dyn VirtioDevice>> = Vec::new();
@@ -93,8 +93,8 @@ impl Peripherals {
             };
             let (address, mtu) = (card.mac_address.bytes(), connection.attachment().map_or(MTU_MINIMUM, |attachment| attachment.mtu()));
             let link = {
-                let connection = Arc::clone(connection);
-                outside.run(move || connection.connect(Arc::new(gone)))??
+                let (connection, is_new) = (Arc::clone(connection), *is_new);
+                outside.run(move || connection.connect(is_new, Arc::new(gone)))??
             };
             let card = Network::new(link, address, mtu, card.queue_pairs, Arc::clone(events), confinement);
             wanted.push(Box::new(card.map_err(host("Could not start a network card's thread"))?));

@@ -1,4 +1,4 @@
-//! How much goes through one TCP connection between guest and host, each way: through passt's stream socket, and through a tap interface.
+//! How much goes through one TCP connection between guest and host, each way: through passt, and through a tap interface.
 //! Both sides' guests run, and are asked in turn.
 
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::peer::{Guest, Machine, Peer};
+use super::peer::{Guest, Machine, Network, Peer};
 use super::table::{Aim, Table, median};
 use crate::process;
 
@@ -49,12 +49,22 @@ impl Drop for Tap {
     }
 }
 
+/// Whether the passt there is serves queues over vhost-user; the framework then has it do that.
+fn has_vhost_user() -> bool {
+    let said = Command::new("passt").arg("--help").stdin(Stdio::null()).output();
+    let has = |text: &[u8]| String::from_utf8_lossy(text).contains("--vhost-user");
+    said.is_ok_and(|output| has(&output.stdout) || has(&output.stderr))
+}
+
 /// The socket of a passt that ends with its first client, set up as the framework does.
-fn passt() -> Result<PathBuf> {
+fn passt(is_vhost_user: bool) -> Result<PathBuf> {
     let socket = std::env::temp_dir().join(format!("vivarium-bench-{}.passt", std::process::id()));
     let mut command = Command::new("passt");
     command.args(["--quiet", "--one-off", "--mtu", MTU_OF_PASST, "--tcp-ports", "none", "--udp-ports", "none"]);
     command.args(["--address", "10.0.2.15", "--netmask", "24", "--gateway", HOST_BY_PASST, "--dns-forward", "10.0.2.3"]);
+    if is_vhost_user {
+        command.arg("--vhost-user");
+    }
     // It goes on in the background when the socket is there.
     let status = command.arg("--socket").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let status = status.context("Could not start passt")?;
@@ -95,17 +105,19 @@ fn answer(mut connection: TcpStream) -> std::io::Result<()> {
 pub fn measure(prepared: &Path, table: &mut Table) -> Result<()> {
     let (mut guests, mut ways) = (Vec::new(), [Vec::new(), Vec::new()]);
     let local = serve("127.0.0.1")?;
+    let is_vhost_user = has_vhost_user();
+    let by_passt = if is_vhost_user { "passt by vhost-user" } else { "passt" };
     for (peer, ways) in Peer::ALL.into_iter().zip(&mut ways) {
-        ways.push(("passt", format!("{HOST_BY_PASST}:{local}")));
+        ways.push((by_passt, format!("{HOST_BY_PASST}:{local}")));
         let tap = Tap::new(peer).inspect_err(|error| eprintln!("no tap, which only root may make, is measured: {error:#}")).ok();
         let mut run = String::new();
         if let Some(Tap { network, .. }) = &tap {
             run = format!("ip link set eth1 up; ip addr add {network}.2/24 dev eth1; ");
             ways.push(("tap", format!("{network}.1:{}", serve(&format!("{network}.1"))?)));
         }
-        let socket = if peer == Peer::Microvm { passt()? } else { PathBuf::new() };
+        let passt = if peer == Peer::Microvm { passt(is_vhost_user)? } else { PathBuf::new() };
         let words = format!("console=ttyS0 quiet vivarium.net vivarium.run=\"{run}guest_probe network\"");
-        let network = Some((socket, tap.as_ref().map(|tap| tap.name.clone())));
+        let network = Some(Network { passt, is_vhost_user, tap: tap.as_ref().map(|tap| tap.name.clone()) });
         let machine = Machine { words: &words, network, ..Machine::default() };
         let mut guest = Guest::start(&mut machine.command(peer, prepared))?;
         guest.wait_for("network is ready")?;

@@ -35,10 +35,21 @@ pub struct Machine<'a> {
     pub words: &'a str,
     /// A disk: where it is and its format.
     pub disk: Option<(PathBuf, &'static str)>,
-    /// Two network cards: at the host's network by passt, whose socket QEMU is given, and at a tap interface, if there is one.
-    pub network: Option<(PathBuf, Option<String>)>,
+    /// Two network cards: at the host's network by passt, and at a tap interface, if there is one.
+    pub network: Option<Network>,
     /// QEMU has its memory in a memfd, as ours always is, where it is slower.
     pub in_memfd: bool,
+}
+
+/// What the network cards are at.
+#[derive(Debug)]
+pub struct Network {
+    /// The socket of the passt that QEMU uses.
+    pub passt: PathBuf,
+    /// passt serves the queues, ours and QEMU's, over vhost-user.
+    pub is_vhost_user: bool,
+    /// A tap interface.
+    pub tap: Option<String>,
 }
 
 impl Machine<'_> {
@@ -57,7 +68,7 @@ impl Machine<'_> {
         if let Some((path, _)) = &self.disk {
             command.arg("--disk").arg(path);
         }
-        if let Some((_, tap)) = &self.network {
+        if let Some(Network { tap, .. }) = &self.network {
             command.arg("--net");
             command.args(tap.iter().flat_map(|name| ["--tap", name]));
         }
@@ -78,15 +89,21 @@ impl Machine<'_> {
             command.args(["-blockdev", &format!("driver={format},node-name=disk,file=file,discard=unmap")]);
             command.args(["-device", "virtio-blk-pci,drive=disk,iothread=thread"]);
         }
-        if let Some((passt, tap)) = &self.network {
-            let stream = format!("stream,id=passt,server=off,addr.type=unix,addr.path={}", passt.display());
-            command.args(["-netdev", &stream, "-device", &format!("virtio-net-pci,netdev=passt,host_mtu={MTU_OF_PASST}")]);
+        if let Some(Network { passt, is_vhost_user, tap }) = &self.network {
+            let passt = passt.display();
+            if *is_vhost_user {
+                command.args(["-chardev", &format!("socket,id=passt,path={passt}"), "-netdev", "vhost-user,id=passt,chardev=passt"]);
+            } else {
+                command.args(["-netdev", &format!("stream,id=passt,server=off,addr.type=unix,addr.path={passt}")]);
+            }
+            command.args(["-device", &format!("virtio-net-pci,netdev=passt,host_mtu={MTU_OF_PASST}")]);
             if let Some(name) = tap {
                 let tap = format!("tap,id=tap,ifname={name},script=no,downscript=no");
                 command.args(["-netdev", &tap, "-device", "virtio-net-pci,netdev=tap"]);
             }
         }
-        if self.in_memfd {
+        // Another process can only reach what is in one.
+        if self.in_memfd || self.network.as_ref().is_some_and(|network| network.is_vhost_user) {
             let memory = format!("memory-backend-memfd,id=memory,size={MEMORY}M,share=on");
             command.args(["-object", &memory, "-machine", "memory-backend=memory"]);
         }

@@ -126,7 +126,8 @@ ratios (ours by QEMU's) mean something. \"Missed\" marks where we do not get wha
 - **Wake-ups** are voluntary context switches of the process's threads that are no vCPUs, over ten seconds.
 - **Disks** are files in memory, both cached, so that a flush costs what the path to it costs. QEMU has PCI, io_uring and an I/O thread.
 - **Networks** are one TCP connection, its other end on the host: through passt's stream socket (with a maximum transmission unit of 65520
-  bytes on both sides), and through a tap interface, in both cases served by the process itself (no vhost).
+  bytes on both sides; where the passt there has vhost-user, both are measured with that, and the row says so), and through a tap interface,
+  served by the process itself (no vhost).
 
 The host allows huge pages for shared memory (`shmem_enabled`: `advise`).
 

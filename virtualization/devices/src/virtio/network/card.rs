@@ -7,6 +7,8 @@ use hv::{Event, GuestMemory};
 
 use super::super::buffers::Buffers;
 use super::super::queue::{ActiveQueue, Failure};
+use super::MERGEABLE;
+use super::backend::Backend;
 use super::link::{Link, Wire, lock};
 use super::packets::Packets;
 use super::segment::{self, Left};
@@ -41,7 +43,8 @@ pub(super) struct Card {
     watched: Option<Interest>,
     changed: Event,
     failure: Failure,
-    is_mergeable: bool,
+    /// What the driver and the card have agreed on.
+    features: u64,
     /// What the guest may leave to the card.
     left: Left,
     packet: Vec<u8>,
@@ -51,6 +54,8 @@ pub(super) struct Card {
     waiting: Option<usize>,
     /// The wire takes nothing now.
     is_full: bool,
+    /// What is at the other end serves the queues itself: they are not touched here, and not waited for.
+    is_handed_over: bool,
 }
 
 /// What ends what: the guest's own doing the device, the host's the connection.
@@ -73,7 +78,7 @@ impl Card {
         link: Arc<Link>,
         changed: Event,
         failure: Failure,
-        (is_mergeable, left): (bool, Left),
+        (features, left): (u64, Left),
     ) -> Self {
         let memory = receive.memory().clone();
         let (packet, outgoing) = (vec![0; PACKET_MAXIMUM], vec![0; PACKET_MAXIMUM]);
@@ -89,12 +94,13 @@ impl Card {
             watched,
             changed,
             failure,
-            is_mergeable,
+            features,
             left,
             packet,
             outgoing,
             waiting,
             is_full,
+            is_handed_over: false,
         }
     }
 
@@ -107,9 +113,58 @@ impl Card {
 
     /// Takes over what is at the other end now.
     fn connect(&mut self, watches: &mut Watches) -> io::Result<()> {
+        self.take_back(Backend::end, watches)?;
         self.unwatch(watches);
         (self.wire, self.receives) = self.link.wire(self.pair).map_or((None, false), |(wire, receives)| (Some(wire), receives));
+        if let Err(error) = self.hand_over(watches) {
+            return self.lose(error, watches);
+        }
         self.watch(watches)
+    }
+
+    /// Gives the queues to what is at the other end, if it serves queues.
+    fn hand_over(&mut self, watches: &mut Watches) -> io::Result<()> {
+        let Some(wire) = self.wire.clone().filter(|_| self.receives) else { return Ok(()) };
+        let mut wire = lock(&wire);
+        let Some(backend) = wire.backend() else { return Ok(()) };
+        // Their doorbells are for one who listens.
+        watches.remove(RECEIVE);
+        watches.remove(TRANSMIT);
+        self.is_handed_over = true;
+        backend.begin(self.features, &self.receive, &self.transmit)
+    }
+
+    /// Serves the queues again where they were given to somebody else, who is told so in this way.
+    fn take_back(&mut self, end: fn(&mut Backend) -> io::Result<()>, watches: &mut Watches) -> io::Result<()> {
+        if !self.is_handed_over {
+            return Ok(());
+        }
+        if let Err(error) = self.end_backend(end) {
+            tracing::debug!(%error, "what a network card was connected to did not end as it should");
+        }
+        for (token, queue) in [(RECEIVE, &mut self.receive), (TRANSMIT, &mut self.transmit)] {
+            queue.take_position();
+            watches.add(token, queue.doorbell(), Interest::Read)?;
+            // What was rung is heard by now, by the other.
+            queue.doorbell().signal();
+        }
+        Ok(())
+    }
+
+    fn end_backend(&mut self, end: fn(&mut Backend) -> io::Result<()>) -> io::Result<()> {
+        self.is_handed_over = false;
+        self.wire.as_ref().and_then(|wire| lock(wire).backend().map(end)).unwrap_or(Ok(()))
+    }
+
+    /// What is at the other end is of no use any longer. The guest sees a cable that is not plugged in, and goes on.
+    fn lose(&mut self, error: io::Error, watches: &mut Watches) -> io::Result<()> {
+        self.take_back(Backend::abandon, watches)?;
+        self.unwatch(watches);
+        (self.waiting, self.is_full) = (None, false);
+        if let Some(wire) = self.wire.take() {
+            self.link.lose(&wire, error);
+        }
+        Ok(())
     }
 
     fn unwatch(&mut self, watches: &mut Watches) {
@@ -138,7 +193,7 @@ impl Card {
                 },
             };
             let Some(packet) = self.packet.get_mut(..length) else { continue };
-            if !self.receive.put(&self.memory, packet, self.is_mergeable)? {
+            if !self.receive.put(&self.memory, packet, self.features & MERGEABLE != 0)? {
                 self.waiting = Some(length);
                 return Ok(());
             }
@@ -206,6 +261,15 @@ impl Card {
         Ok(())
     }
 
+    /// Sees whether who serves the queues is still there.
+    fn look_after_backend(&mut self) -> Result<(), Broken> {
+        let Some(wire) = &self.wire else { return Ok(()) };
+        match lock(wire).receive(&mut self.packet) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(Broken::Wire(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for what there is to wait for. Where that is nothing, not even a failure is: a queue of a tap that is not in use has failed at
     /// any time.
     fn watch(&mut self, watches: &mut Watches) -> io::Result<()> {
@@ -233,6 +297,13 @@ impl Card {
     }
 
     fn serve(&mut self, token: u32, watches: &mut Watches) -> Result<(), Broken> {
+        if token == CHANGED {
+            self.changed.take();
+            self.connect(watches).map_err(Broken::Host)?;
+        }
+        if self.is_handed_over {
+            return self.look_after_backend();
+        }
         match token {
             RECEIVE => {
                 self.receive.doorbell().take();
@@ -243,8 +314,6 @@ impl Card {
                 self.transmit()?;
             }
             CHANGED => {
-                self.changed.take();
-                self.connect(watches).map_err(Broken::Host)?;
                 self.receive()?;
                 self.transmit()?;
             }
@@ -257,6 +326,18 @@ impl Card {
             }
         }
         self.watch(watches).map_err(Broken::Host)
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        // When the driver is gone nobody touches its queues.
+        if self.is_handed_over
+            && let Err(error) = self.end_backend(Backend::end)
+            && let Some(wire) = self.wire.take()
+        {
+            self.link.lose(&wire, error);
+        }
     }
 }
 
@@ -288,15 +369,10 @@ impl Handler for Card {
     fn ready(&mut self, token: u32, watches: &mut Watches) {
         let broken = match self.serve(token, watches) {
             Ok(()) => return,
-            Err(Broken::Wire(error)) => {
-                // The guest sees a cable that is not plugged in, and goes on.
-                self.unwatch(watches);
-                (self.waiting, self.is_full) = (None, false);
-                if let Some(wire) = self.wire.take() {
-                    self.link.lose(&wire, error);
-                }
-                return;
-            }
+            Err(Broken::Wire(error)) => match self.lose(error, watches) {
+                Ok(()) => return,
+                Err(error) => error,
+            },
             Err(Broken::Queue(error)) => io::Error::other(error),
             Err(Broken::Host(error)) => error,
         };

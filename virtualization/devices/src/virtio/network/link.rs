@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hv::Event;
 
+use super::super::feature;
 use super::super::queue::Failure;
+use super::backend::Backend;
 use super::wire::{Frames, Offloads, Unplugged};
 
 /// An end of a link, as several pairs of queues share it.
@@ -112,6 +114,37 @@ impl Link {
     /// Whether what is there does more than plain frames.
     pub(super) fn has_offloads(&self) -> bool {
         lock(&self.state).wires.iter().all(|wire| lock(wire).has_offloads())
+    }
+
+    /// Features of queues that are there whoever serves them.
+    pub(super) fn common_features(&self) -> u64 {
+        let of = |wire: &Wire| lock(wire).backend().map(|backend| backend.common_features());
+        lock(&self.state).wires.iter().filter_map(of).fold(feature::EVENT_IDX | feature::INDIRECT_DESC, |all, these| all & these)
+    }
+
+    /// Processes at the other end serve no queues until [`Self::resume`].
+    pub(super) fn pause(&self) {
+        for wire in self.wires() {
+            let paused = lock(&wire).backend().map_or(Ok(()), Backend::pause);
+            if let Err(error) = paused {
+                // It is unplugged when it does not go on either.
+                tracing::warn!(%error, "what a network card is connected to does not stand still");
+            }
+        }
+    }
+
+    /// They serve them again.
+    pub(super) fn resume(&self) {
+        for wire in self.wires() {
+            let resumed = lock(&wire).backend().map_or(Ok(()), Backend::resume);
+            if let Err(error) = resumed {
+                self.lose(&wire, error);
+            }
+        }
+    }
+
+    fn wires(&self) -> Vec<Wire> {
+        lock(&self.state).wires.clone()
     }
 
     /// A driver is there, for so many pairs of queues: an event for each, which says that there is something else to do.

@@ -42,6 +42,13 @@ impl ActiveQueue {
         self.queue.enable_notification(memory)
     }
 
+    /// Goes on where somebody else was, who has served it meanwhile.
+    pub(super) fn take_position(&mut self) {
+        let (available, used) = self.position.get();
+        self.queue.set_next_avail(available);
+        self.queue.set_next_used(used);
+    }
+
     /// Leaves the last chain that was taken for later.
     pub(super) fn leave(&mut self) {
         self.queue.go_to_previous_position();

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use vm_memory::VolatileSlice;
 
+use super::backend::Backend;
 use super::packets::{self, Packets};
 
 /// Bytes of `struct virtio_net_hdr` (Virtio 1.2, 5.1.6), which is before each frame.
@@ -68,6 +69,11 @@ pub trait Frames: Send {
     /// What the host says.
     fn set_offloads(&mut self, _offloads: Offloads) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Where it is a process that serves queues itself. It takes and gives no packets then.
+    fn backend(&mut self) -> Option<&mut Backend> {
+        None
     }
 
     /// Whether the guest uses this one, of several.

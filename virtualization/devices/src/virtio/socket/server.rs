@@ -142,7 +142,20 @@ impl Server {
         if let Some(queue) = &self.notices.queue {
             watches.add(NOTICES, queue.doorbell(), Interest::Read)?;
         }
+        // What a driver before this one sent.
+        for connection in self.ports.take_owing() {
+            let token = self.take_token();
+            watches.add(token, connection.descriptor(), Interest::Write)?;
+            self.leaving.insert(token, connection);
+        }
         watches.add(PORTS, &self.ports.wake, Interest::Read)
+    }
+
+    fn take_token(&mut self) -> u32 {
+        let token = self.next_token;
+        // After four thousand million connections the first ones are gone.
+        self.next_token = self.next_token.checked_add(1).unwrap_or(FIRST_CONNECTION);
+        token
     }
 
     /// Something to say about a connection.
@@ -161,9 +174,7 @@ impl Server {
     }
 
     fn add(&mut self, key: Key, connection: Connection, watches: &mut Watches) -> io::Result<()> {
-        let token = self.next_token;
-        // After four thousand million connections the first ones are gone.
-        self.next_token = self.next_token.checked_add(1).unwrap_or(FIRST_CONNECTION);
+        let token = self.take_token();
         watches.add(token, connection.descriptor(), connection.interest())?;
         self.connections.insert(key, (token, connection));
         self.tokens.insert(token, key);
@@ -332,6 +343,29 @@ impl Server {
         Ok(())
     }
 
+    /// Takes what a driver that is gone has left in its queue, as far as it is for programs that are connected.
+    fn take_last(&mut self) {
+        let memory = self.transmit.memory().clone();
+        let connections = &mut self.connections;
+        let served = self.transmit.serve(|chain| {
+            let packet = Buffers::of(chain, &memory).and_then(Packet::of);
+            if let Some(Packet { header, data }) = packet
+                && header.source.0 == GUEST
+                && header.kind == STREAM
+                && data.len() == header.length as usize
+                && header.operation == operation::DATA
+                && let Some((_, connection)) = connections.get_mut(&(header.destination.1, header.source.1))
+            {
+                // What is more than there is room for is lost, and so is what is for a program that is gone.
+                let _ = connection.write(&data);
+            }
+            Some(0)
+        });
+        if let Err(error) = served {
+            tracing::debug!(%error, "a guest's queue of sockets makes no sense at its end");
+        }
+    }
+
     /// Gives the guest packets, as long as it has room for them.
     fn give_all(&mut self, watches: &mut Watches) -> Result<(), virtio_queue::Error> {
         let memory = self.receive.memory().clone();
@@ -487,6 +521,10 @@ impl Handler for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.take_last();
+        let ended = std::mem::take(&mut self.connections).into_values().map(|(_, connection)| connection);
+        let all = ended.chain(std::mem::take(&mut self.leaving).into_values());
+        self.ports.keep(all.filter_map(|mut connection| connection.end().is_ok_and(|owes_host| owes_host).then_some(connection)));
         for (_, Wanted { done, .. }) in std::mem::take(&mut self.wanted) {
             done(Err(io::ErrorKind::NotConnected.into()));
         }

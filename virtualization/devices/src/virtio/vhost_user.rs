@@ -6,16 +6,18 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hv::GuestMemory;
+use hv::{Event, GuestMemory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use virtio_queue::QueueT;
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
-use crate::virtio::{ActiveQueue, feature};
+use super::feature;
+use super::queue::{ActiveQueue, Position};
 
 /// How long the other side may take to be got to know, and again to be given the queues.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +30,7 @@ const SET_MEM_TABLE: u32 = 5;
 const SET_VRING_NUM: u32 = 8;
 const SET_VRING_ADDR: u32 = 9;
 const SET_VRING_BASE: u32 = 10;
+const GET_VRING_BASE: u32 = 11;
 const SET_VRING_KICK: u32 = 12;
 const SET_VRING_CALL: u32 = 13;
 const GET_PROTOCOL_FEATURES: u32 = 15;
@@ -45,16 +48,53 @@ const NEED_REPLY: u32 = 1 << 3;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
 /// The protocol feature by which every request can be answered.
 const REPLY_ACK: u64 = 1 << 3;
-/// What [`super::super::VirtioPci`] offers for every device, and so every backend has to have.
-const REQUIRED: u64 = PROTOCOL_FEATURES | feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC;
-
 /// Descriptors of one message; the protocol allows no more regions of memory than this without further features.
 const DESCRIPTORS: usize = 8;
+
+/// A queue, as a backend is told of it.
+#[derive(Debug)]
+pub struct Ring {
+    number: u32,
+    size: u16,
+    /// Descriptors, what is used, what is available: the guest's addresses.
+    places: [u64; 3],
+    kick: Event,
+    call: Event,
+    position: Arc<Position>,
+}
+
+impl Ring {
+    /// A queue with its number. Whoever has the queue leaves it alone while it is served elsewhere.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub fn of(number: u16, queue: &ActiveQueue) -> io::Result<Self> {
+        let ring = &queue.queue;
+        let places = [ring.desc_table(), ring.used_ring(), ring.avail_ring()];
+        let (kick, call, position) = (queue.doorbell().clone(), queue.call()?, Arc::clone(&queue.position));
+        position.set(ring);
+        Ok(Self { number: number.into(), size: ring.size(), places, kick, call, position })
+    }
+
+    /// There may be something to do.
+    pub fn kick(&self) {
+        self.kick.signal();
+    }
+
+    /// How far it was served, as the guest was told: a backend that serves chains in their order has taken no more.
+    pub fn find_position(&self, memory: &GuestMemory) {
+        let [_, used, _] = self.places;
+        // A ring that is in use is in memory.
+        let index = used.checked_add(2).and_then(|place| memory.read_obj::<u16>(GuestAddress(place)).ok()).map_or(0, u16::from_le);
+        self.position.set_to(index, index);
+    }
+}
 
 /// A connection to a backend.
 #[derive(Debug)]
 pub struct Frontend {
     socket: OwnedFd,
+    features: u64,
     patience: Duration,
     /// When patience with what is being done ends.
     until: Instant,
@@ -69,24 +109,30 @@ fn word(bytes: &[u8], place: usize) -> Option<u32> {
 }
 
 impl Frontend {
-    /// Finds out whether the backend at the other end of this stream socket can do what is needed.
+    /// Finds out whether the backend at the other end of this stream socket can do what is needed: features of version 1, and these.
     ///
     /// # Errors
     /// Where it cannot, is not done within `patience`, or says what makes no sense.
-    pub fn new(socket: OwnedFd, patience: Duration) -> io::Result<Self> {
+    pub fn new(socket: OwnedFd, required: u64, patience: Duration) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let frontend = Self { socket, patience, until: Instant::now() + patience };
+        let mut frontend = Self { socket, features: 0, patience, until: Instant::now() + patience };
         frontend.send(SET_OWNER, 0, &[], &[])?;
-        let features = frontend.ask(GET_FEATURES)?;
-        if features & REQUIRED != REQUIRED {
+        let (features, required) = (frontend.ask(GET_FEATURES, &[])?, PROTOCOL_FEATURES | feature::VERSION_1 | required);
+        if features & required != required {
             return Err(nonsense(format!("it lacks features that are needed (it has {features:#x})")));
         }
-        let protocol = frontend.ask(GET_PROTOCOL_FEATURES)?;
+        let protocol = frontend.ask(GET_PROTOCOL_FEATURES, &[])?;
         if protocol & REPLY_ACK == 0 {
             return Err(nonsense("it does not confirm what it is told"));
         }
         frontend.send(SET_PROTOCOL_FEATURES, 0, &REPLY_ACK.to_le_bytes(), &[])?;
+        frontend.features = features;
         Ok(frontend)
+    }
+
+    /// The features that the backend has.
+    pub fn features(&self) -> u64 {
+        self.features
     }
 
     /// The connection; the backend says nothing on it unasked.
@@ -94,34 +140,47 @@ impl Frontend {
         self.socket.as_fd()
     }
 
-    /// Lets the backend serve these queues, from their beginning, in this memory.
+    /// Lets the backend serve these queues, from where they are, in this memory.
     ///
     /// # Errors
     /// As [`Self::new`], and where the backend refuses something.
-    pub fn start(&mut self, features: u64, memory: &GuestMemory, queues: &[(u16, ActiveQueue)]) -> io::Result<()> {
+    pub fn start(&mut self, features: u64, memory: &GuestMemory, rings: &[Ring]) -> io::Result<()> {
         self.until = Instant::now() + self.patience;
         self.tell(SET_FEATURES, &(features | PROTOCOL_FEATURES).to_le_bytes(), &[])?;
         self.share(memory)?;
-        for (number, queue) in queues {
-            let number = u32::from(*number);
-            let state = |value: u32| [number.to_le_bytes(), value.to_le_bytes()].concat();
-            let (ring, call) = (&queue.queue, queue.call()?);
-            self.tell(SET_VRING_NUM, &state(u32::from(ring.size())), &[])?;
-            self.tell(SET_VRING_BASE, &state(0), &[])?;
+        for ring in rings {
+            let state = |value: u32| [ring.number.to_le_bytes(), value.to_le_bytes()].concat();
+            self.tell(SET_VRING_NUM, &state(ring.size.into()), &[])?;
+            self.tell(SET_VRING_BASE, &state(ring.position.get().0.into()), &[])?;
             // Number, flags, and the addresses of the parts; the last is that of a log, which there is none of.
             let mut addresses = state(0);
-            for address in [ring.desc_table(), ring.used_ring(), ring.avail_ring(), 0] {
+            for address in ring.places.into_iter().chain([0]) {
                 addresses.extend(address.to_le_bytes());
             }
             self.tell(SET_VRING_ADDR, &addresses, &[])?;
-            let event = u64::from(number).to_le_bytes();
-            self.tell(SET_VRING_CALL, &event, &[call.as_fd()])?;
-            self.tell(SET_VRING_KICK, &event, &[queue.doorbell().as_fd()])?;
+            let event = u64::from(ring.number).to_le_bytes();
+            self.tell(SET_VRING_CALL, &event, &[ring.call.as_fd()])?;
+            self.tell(SET_VRING_KICK, &event, &[ring.kick.as_fd()])?;
         }
-        for (number, _) in queues {
-            self.tell(SET_VRING_ENABLE, &[u32::from(*number).to_le_bytes(), 1_u32.to_le_bytes()].concat(), &[])?;
+        for ring in rings {
+            self.tell(SET_VRING_ENABLE, &[ring.number.to_le_bytes(), 1_u32.to_le_bytes()].concat(), &[])?;
         }
         Ok(())
+    }
+
+    /// Lets the backend serve them no longer, and finds out how far it has come. Whatever goes wrong, each has a position afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn stop(&mut self, memory: &GuestMemory, rings: &[Ring]) -> io::Result<()> {
+        self.until = Instant::now() + self.patience;
+        let stopped = rings.iter().try_for_each(|ring| {
+            let state = [ring.number.to_le_bytes(), 0_u32.to_le_bytes()].concat();
+            // It stops by being asked. What it answers is what the guest can see as well, where chains are served in their order.
+            self.ask(GET_VRING_BASE, &state).map(drop)
+        });
+        rings.iter().for_each(|ring| ring.find_position(memory));
+        stopped
     }
 
     /// Lets the backend have the guest's memory. Addresses that are said to be those of this process are the guest's: they serve to find
@@ -155,8 +214,8 @@ impl Frontend {
     }
 
     /// Asks for a number.
-    fn ask(&self, request: u32) -> io::Result<u64> {
-        self.send(request, 0, &[], &[])?;
+    fn ask(&self, request: u32, body: &[u8]) -> io::Result<u64> {
+        self.send(request, 0, body, &[])?;
         self.answer(request)
     }
 
