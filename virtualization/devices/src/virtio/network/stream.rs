@@ -93,8 +93,8 @@ impl Frames for FrameStream {
         }
     }
 
-    /// Each frame goes by a call of its own: the kernel cuts what one call sends into pieces of some ten KiB, and passt, which may see one
-    /// piece and not yet the next, waits for the rest of a frame but expects it in one.
+    /// Each frame goes by a call of its own: several in one made passt of Debian 12 several times slower where both were measured side by
+    /// side. Presumably it sees a part of what one call sends and waits for the rest of a frame; that has not been looked into.
     fn send(&mut self, packets: &Packets<'_>) -> io::Result<usize> {
         for (index, (frame, bytes)) in packets.iter().enumerate() {
             if self.has_backlog()? {
