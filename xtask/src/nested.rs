@@ -63,6 +63,14 @@ const CPU: &str = "EPYC,+svm,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-x
 impl Nested {
     /// Runs a program in it, in the present folder, as root, with these variables; its output is shown and returned.
     pub fn run(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<String> {
+        match self.end_of(command, variables)? {
+            (0, said) => Ok(said),
+            (code, _) => bail!("The program failed in the emulated Linux (exit status {code})"),
+        }
+    }
+
+    /// The same; however the program ends, its exit status is returned, too.
+    pub fn end_of(&self, command: &[OsString], variables: &[(&str, &Path)]) -> Result<(i32, String)> {
         let host = host::assemble()?;
         let shared = Shared::new()?;
         let script = script(command, variables)?;
@@ -95,8 +103,7 @@ impl Nested {
             std::thread::sleep(Duration::from_millis(50));
         }
         match reader.join().ok() {
-            Some((Some(0), said)) => Ok(said),
-            Some((Some(code), _)) => bail!("The program failed in the emulated Linux (exit status {code})"),
+            Some((Some(code), said)) => Ok((code, said)),
             _ => bail!("The emulated Linux did not get to run the program"),
         }
     }

@@ -16,16 +16,7 @@ pub struct Exchanges(pub Client);
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Refused(failure) => {
-                let mut error = Self::new(failure.kind, failure.message);
-                if let Some(details) = failure.details {
-                    error = error.with_source(details);
-                }
-                match failure.hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                }
-            }
+            ClientError::Refused(failure) => failure.into(),
             ClientError::Timeout(_) => Self::new(ErrorKind::Timeout, error.to_string()),
             ClientError::Absent { .. } => Self::new(ErrorKind::WrongState, error.to_string()),
             ClientError::Protocol(_) => Self::new(ErrorKind::Backend, error.to_string()),

@@ -103,6 +103,19 @@ impl From<&machine::Error> for Failure {
     }
 }
 
+impl From<Failure> for machine::Error {
+    fn from(failure: Failure) -> Self {
+        let mut error = Self::new(failure.kind, failure.message);
+        if let Some(details) = failure.details {
+            error = error.with_source(details);
+        }
+        match failure.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)?;

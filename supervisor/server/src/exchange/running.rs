@@ -180,7 +180,7 @@ async fn listen(running: Arc<Running>, service: Arc<Service>, mut reading: Owned
                 running.phase.send_if_modified(|phase| std::mem::replace(phase, Phase::Ready) == Phase::Coming);
             }
             Ok(Some((Told::Answer { number, failure }, bytes))) => {
-                let answer = failure.map_or(Ok(bytes), |failure| Err(of_failure(failure)));
+                let answer = failure.map_or(Ok(bytes), |failure| Err(failure.into()));
                 if let Some(asked) = lock(&running.asked).remove(&number) {
                     let _ = asked.send(answer);
                 }
@@ -220,17 +220,6 @@ async fn gone(process: &Arc<sandbox::Process>) -> Option<sandbox::Exit> {
         process.wait(Some(GOING)).ok()?
     });
     waited.await.ok()?
-}
-
-fn of_failure(failure: supervisor_api::wire::Failure) -> Error {
-    let mut error = Error::new(failure.kind, failure.message);
-    if let Some(details) = failure.details {
-        error = error.with_source(details);
-    }
-    match failure.hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
 }
 
 /// Hands over what it asks for, to its end.
