@@ -31,11 +31,13 @@ pub struct FakeGuest {
     pub tray_locked: bool,
     /// Heads of its screen.
     pub heads: usize,
+    /// What it can exchange, over connections that nobody answers on.
+    pub exchange: ExchangeCapabilities,
 }
 
 impl Default for FakeGuest {
     fn default() -> Self {
-        Self { answers_power_button: true, fail_start: None, tray_locked: false, heads: 1 }
+        Self { answers_power_button: true, fail_start: None, tray_locked: false, heads: 1, exchange: ExchangeCapabilities::default() }
     }
 }
 
@@ -172,7 +174,7 @@ impl VirtualMachine for FakeMachine {
             screenshot: true,
             media: true,
             viewers: true,
-            exchange: ExchangeCapabilities::default(),
+            exchange: self.lock().guest.exchange,
         }
     }
 
