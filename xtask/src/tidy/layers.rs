@@ -33,6 +33,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "library", folder: "library", may: &["supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "viewport", folder: "apps/viewport", may: &["machine", "support"] },
     Layer { name: "view_model", folder: "apps/view_model", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
+    Layer {
+        name: "desktop",
+        folder: "apps/desktop",
+        may: &["viewport", "view_model", "library", "supervisor_api", "machine", "bundle", "support"],
+    },
     Layer { name: "viv", folder: "apps/viv", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "confinement", folder: "virtualization/confinement", may: &[] },
     Layer { name: "hv", folder: "virtualization/hv", may: &[] },

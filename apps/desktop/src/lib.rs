@@ -1,0 +1,17 @@
+//! The desktop app: the home window over the library, and a window for each display.
+//!
+//! What is drawn is in `ui/`, in Slint; what is shown and what may be done is in `view_model` and `viewport`, without a toolkit. Here they
+//! meet, each window in a module of its own:
+//!
+//! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
+//! - [`home`]: the home window.
+
+#[allow(missing_docs, unsafe_code, clippy::all, unused_qualifications, reason = "written by Slint's compiler")]
+mod ui {
+    slint::include_modules!();
+}
+
+pub mod engine;
+pub mod home;
+
+pub use ui::*;
