@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use slint::{ComponentHandle as _, Model as _, ModelRc, SharedString, VecModel};
+use slint::{Model as _, ModelRc, SharedString, VecModel};
 use view_model::home::{Change, Entry, Filter, Home, Tone as MarkTone};
 
 use crate::engine::Engine;
