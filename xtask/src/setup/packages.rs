@@ -27,6 +27,16 @@ pub const GROUPS: &[Group] = &[
         programs: &["pkg-config"],
         ..GROUP
     },
+    Group {
+        reason: "to build the desktop app, which finds the system's fonts",
+        packages: &["libfontconfig-dev"],
+        ..GROUP
+    },
+    Group {
+        reason: "what the desktop app loads to have windows",
+        packages: &["libx11-6", "libx11-xcb1", "libxcb1", "libxcursor1", "libxi6", "libxrandr2", "libxkbcommon0", "libxkbcommon-x11-0"],
+        ..GROUP
+    },
     Group { reason: "to run the fuzz targets", packages: &["g++"], programs: &["c++"], ..GROUP },
     Group {
         reason: "QEMU, which runs the machines",
@@ -87,7 +97,12 @@ pub const GROUPS: &[Group] = &[
         ..GROUP
     },
     Group { reason: "the guest agent that tests talk to", packages: &["qemu-guest-agent"], programs: &["qemu-ga"], ..GROUP },
-    Group { reason: "to look at what machines show", packages: &["imagemagick", "xvfb"], programs: &["convert", "Xvfb"], ..GROUP },
+    Group {
+        reason: "to look at what machines and windows show, and to use these",
+        packages: &["imagemagick", "xvfb", "xdotool"],
+        programs: &["convert", "Xvfb", "xdotool"],
+        ..GROUP
+    },
     Group {
         reason: "what the benchmarks compare with",
         packages: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients"],
