@@ -96,6 +96,11 @@ impl Job {
         &self.cancel
     }
 
+    /// Reports how far something is that has no report of its own.
+    pub fn tell(&self, progress: Progress) {
+        (self.report)(progress);
+    }
+
     pub(crate) fn report(&self, what: impl Into<String>, done: u64, total: Option<u64>) {
         (self.report)(Progress { what: what.into(), done, total });
     }

@@ -4,14 +4,20 @@
 //! meet, each window in a module of its own:
 //!
 //! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
-//! - [`home`]: the home window.
+//! - [`home`]: the home window; [`commands`] carries out what is asked for there.
+//!
+//! Beside them, [`portal`] asks the desktop for files, [`rows`] changes what is drawn in place, and [`words`] says things to people.
 
 #[allow(missing_docs, unsafe_code, clippy::all, unused_qualifications, reason = "written by Slint's compiler")]
 mod ui {
     slint::include_modules!();
 }
 
+pub mod commands;
 pub mod engine;
 pub mod home;
+pub mod portal;
+pub mod rows;
+pub mod words;
 
 pub use ui::*;

@@ -14,7 +14,7 @@ const STAYS: Duration = Duration::from_secs(8);
 
 /// Which work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkId(u64);
+pub struct WorkId(pub u64);
 
 /// What became of work.
 #[derive(Debug, Clone, PartialEq, Eq)]
