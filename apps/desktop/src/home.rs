@@ -21,7 +21,7 @@ use view_model::{Command, Platform};
 
 use crate::engine::Engine;
 use crate::words::{command, number, say};
-use crate::{Action, FactLine, HomeModel, HomeWindow, Icons, MachineLine, MenuLine, TagLine, Tone, WorkLine, commands, rows};
+use crate::{Action, FactLine, HomeMenuLine, HomeModel, HomeWindow, Icons, MachineLine, TagLine, Tone, WorkLine, commands, rows};
 use dialogs::Asked;
 use page::Page;
 
@@ -54,8 +54,8 @@ struct Models {
     facts: Rc<VecModel<FactLine>>,
     sharing: Rc<VecModel<FactLine>>,
     tools: Rc<VecModel<Action>>,
-    power: Rc<VecModel<MenuLine>>,
-    files: Rc<VecModel<MenuLine>>,
+    power: Rc<VecModel<HomeMenuLine>>,
+    files: Rc<VecModel<HomeMenuLine>>,
 }
 
 /// What comes from the thread that watches the library.
@@ -412,6 +412,7 @@ const fn first_of_new() -> Command {
 }
 
 /// What is held while a key is pressed; `command` is what commands go by.
+#[derive(Debug, Clone, Copy)]
 struct Held {
     command: bool,
     control: bool,
@@ -439,12 +440,12 @@ fn shortcut(text: &str, held: Held) -> Option<Command> {
     Command::ALL.iter().find(goes).copied().filter(|command| commands::is_here(*command))
 }
 
-fn menu_line(command: Command, enabled: bool) -> MenuLine {
+fn menu_line(command: Command, enabled: bool) -> HomeMenuLine {
     let text = match command.shortcut(Platform::of_this_computer()) {
         Some(shortcut) => format!("{}    {}", say(command.label()), shortcut.label(Platform::of_this_computer())).into(),
         None => say(command.label()),
     };
-    MenuLine { command: number(command), text, enabled }
+    HomeMenuLine { command: number(command), text, enabled }
 }
 
 fn line_of(home: &Home, line: usize) -> MachineLine {

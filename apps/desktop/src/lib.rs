@@ -8,7 +8,7 @@
 //!
 //! Beside them, [`portal`] asks the desktop for files, [`rows`] changes what is drawn in place, and [`words`] says things to people.
 
-#[allow(missing_docs, unsafe_code, clippy::all, unused_qualifications, reason = "written by Slint's compiler")]
+#[allow(missing_docs, unsafe_code, clippy::all, clippy::todo, unused_qualifications, reason = "written by Slint's compiler")]
 mod ui {
     slint::include_modules!();
 }

@@ -16,7 +16,7 @@ use view_model::{Command, Place};
 use super::picture::{self, Picture};
 use super::{HomeScreen, tone};
 use crate::words::{number, say};
-use crate::{FactLine, FailureText, MenuLine, commands, rows};
+use crate::{FactLine, FailureText, HomeMenuLine, commands, rows};
 
 /// What the page shows beside what the list knows.
 #[derive(Default)]
@@ -186,7 +186,7 @@ impl HomeScreen {
         rows::put(&self.models.tools, often.into_iter().map(|command| self.action(command, true)).collect());
         let menu = |place: Place| {
             let offered = Command::ALL.iter().copied().filter(move |command| command.place() == place && commands::is_of_machine(*command));
-            offered.filter(|command| can(*command)).map(|command| super::menu_line(command, true)).collect::<Vec<MenuLine>>()
+            offered.filter(|command| can(*command)).map(|command| super::menu_line(command, true)).collect::<Vec<HomeMenuLine>>()
         };
         rows::put(&self.models.power, menu(Place::Machine));
         rows::put(&self.models.files, menu(Place::File));
