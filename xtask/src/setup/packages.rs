@@ -27,11 +27,7 @@ pub const GROUPS: &[Group] = &[
         programs: &["pkg-config"],
         ..GROUP
     },
-    Group {
-        reason: "to build the desktop app, which finds the system's fonts",
-        packages: &["libfontconfig-dev"],
-        ..GROUP
-    },
+    Group { reason: "to build the desktop app, which finds the system's fonts", packages: &["libfontconfig-dev"], ..GROUP },
     Group {
         reason: "what the desktop app loads to have windows",
         packages: &["libx11-6", "libx11-xcb1", "libxcb1", "libxcursor1", "libxi6", "libxrandr2", "libxkbcommon0", "libxkbcommon-x11-0"],
