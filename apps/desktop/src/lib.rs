@@ -5,6 +5,7 @@
 //!
 //! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
 //! - [`home`]: the home window; [`commands`] carries out what is asked for there.
+//! - [`display`]: machine windows.
 //!
 //! Beside them, [`portal`] asks the desktop for files, [`rows`] changes what is drawn in place, and [`words`] says things to people.
 
@@ -14,6 +15,7 @@ mod ui {
 }
 
 pub mod commands;
+pub mod display;
 pub mod engine;
 pub mod home;
 pub mod portal;

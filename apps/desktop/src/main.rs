@@ -1,26 +1,32 @@
 //! `vivarium`, the desktop app.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use desktop::display::{MachineWindows, MouseMotion};
 use desktop::engine::Engine;
 use desktop::home::HomeScreen;
 use library::Library;
 use slint::ComponentHandle as _;
 use supervisor_api::Places;
 use tracing_subscriber::EnvFilter;
+use view_model::preferences::Preferences;
 
 /// Runs virtual machines on this computer, in windows.
 #[derive(Debug, Parser)]
 #[command(name = "vivarium", version)]
-struct Cli {}
+struct Cli {
+    /// Bundles whose windows to open at once, instead of the list
+    machines: Vec<PathBuf>,
+}
 
 fn main() -> ExitCode {
-    let Cli {} = Cli::parse();
+    let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("VIVARIUM_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().log_internal_errors(false).init();
-    match run() {
+    match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vivarium: {error:#}");
@@ -29,9 +35,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+fn run(cli: &Cli) -> Result<()> {
     let places = Places::from_environment().context("Cannot find out where machines are kept")?;
     let engine = Engine::start(Library::open(places)?)?;
-    let home = HomeScreen::open(&engine).context("Cannot open a window; is there a display?")?;
-    home.window().run().context("The windows' event loop has failed")
+    // Movements of a mouse that the guest has come to nobody else.
+    slint::BackendSelector::new().with_winit_custom_application_handler(MouseMotion).select().context("Cannot reach a display")?;
+    let file = engine.library().places().state.join("preferences.json");
+    let windows = MachineWindows::new(engine.clone(), move || Preferences::read(&std::fs::read(&file).unwrap_or_default()).0);
+    if cli.machines.is_empty() {
+        let home = HomeScreen::open(&engine).context("Cannot open a window; is there a display?")?;
+        return home.window().run().context("The windows' event loop has failed");
+    }
+    for machine in &cli.machines {
+        windows.open(machine).context("Cannot open a window; is there a display?")?;
+    }
+    slint::run_event_loop().context("The windows' event loop has failed")
 }

@@ -85,7 +85,7 @@ pub fn all_texts() -> Vec<Text> {
 /// Declares texts as constants, and `ALL` of them.
 macro_rules! texts {
     ($($(#[doc = $doc:literal])* $name:ident = $id:literal, $english:literal;)*) => {
-        $($(#[doc = $doc])* pub(crate) const $name: $crate::Text = $crate::Text { id: $id, english: $english };)*
+        $($(#[doc = $doc])* #[doc = $english] pub const $name: $crate::Text = $crate::Text { id: $id, english: $english };)*
         /// Every one of them.
         pub(crate) const ALL: &[$crate::Text] = &[$($name),*];
     };

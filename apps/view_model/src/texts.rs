@@ -97,6 +97,23 @@ texts! {
     WINDOW_OFF_HELP = "window.off.help", "The guest has switched it off, or has not drawn anything yet";
     WINDOW_UNREADABLE = "window.unreadable", "The display cannot be shown";
     WINDOW_CAPTURED = "window.captured", "Keyboard captured · {} releases it";
+    WINDOW_GONE = "window.gone", "This machine is no longer there";
+    WINDOW_GONE_HELP = "window.gone.help", "Its bundle was moved, renamed or deleted";
+    WINDOW_DISPLAY = "window.display", "Display {}";
+    WINDOW_RESIZE = "window.resize", "Resize guest";
+    WINDOW_KEEPS = "window.resize.keeps", "The guest does not";
+    WINDOW_CANNOT = "window.resize.cannot", "Not possible";
+    WINDOW_CD = "window.drive.cd", "CD/DVD drive";
+    WINDOW_FLOPPY = "window.drive.floppy", "Floppy drive";
+    WINDOW_REMOVABLE = "window.drive.other", "Removable drive";
+    WINDOW_EMPTY = "window.drive.empty", "Empty";
+    WINDOW_CHANGE = "window.drive.change", "Change…";
+    WINDOW_NO_SHARE = "window.share.none", "No folder is shared";
+    WINDOW_STOP_SHARING = "window.share.stop", "Stop sharing";
+    WINDOW_SHARE_LATER = "window.share.later", "Shut down to change it";
+    WINDOW_SAVED = "window.saved", "Saved as {}";
+    WINDOW_CANCEL = "window.cancel", "Cancel";
+    WINDOW_DISMISS = "window.dismiss", "Close";
 
     STEP_SYSTEM = "wizard.step.system", "Operating system";
     STEP_INSTALLER = "wizard.step.installer", "Installer";

@@ -7,6 +7,17 @@ use crate::home::Mark;
 use crate::preferences::{CLOSING, Preferences};
 use crate::{Command, Message, Question, texts};
 
+/// What menus and buttons of the window say beside the commands.
+pub mod words {
+    pub use crate::texts::{
+        PREFER_ACTUAL as ACTUAL, PREFER_FIT as FIT, PREFER_INTEGER as INTEGER, PREFER_LEAVE as LEAVE, PREFER_SHUT_DOWN as SHUT_DOWN,
+        WINDOW_CANCEL as CANCEL, WINDOW_CANNOT as CANNOT, WINDOW_CD as CD, WINDOW_CHANGE as CHANGE, WINDOW_DISMISS as DISMISS,
+        WINDOW_DISPLAY as DISPLAY, WINDOW_EMPTY as EMPTY, WINDOW_FLOPPY as FLOPPY, WINDOW_GONE as GONE, WINDOW_GONE_HELP as GONE_HELP,
+        WINDOW_KEEPS as KEEPS, WINDOW_NO_SHARE as NO_SHARE, WINDOW_REMOVABLE as REMOVABLE, WINDOW_RESIZE as RESIZE, WINDOW_SAVED as SAVED,
+        WINDOW_SHARE_LATER as SHARE_LATER, WINDOW_STOP_SHARING as STOP_SHARING,
+    };
+}
+
 /// How the window is connected to the display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Connection {

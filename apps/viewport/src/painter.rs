@@ -62,6 +62,34 @@ impl Painter {
         Ok(())
     }
 
+    /// Whether the `damage` of `buffer` is not up to date. Guests draw what is there already more often than not: a blinking cursor's whole
+    /// screen, for example; then nothing has to be drawn again.
+    ///
+    /// # Errors
+    /// As [`Self::paint`].
+    pub fn differs(&mut self, surface: &Surface, damage: &[Rect], buffer: &[u8], pixels: Pixels) -> io::Result<bool> {
+        let (size, format) = (surface.size(), surface.format());
+        if buffer.len() != pixels.length(size) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the buffer is not as large as the picture"));
+        }
+        let mut converted = Vec::new();
+        for rect in damage {
+            let Some(rect) = Rect::within(size, rect.x.into(), rect.y.into(), rect.width.into(), rect.height.into()) else { continue };
+            let row = rect.width as usize * format.bytes();
+            converted.resize(rect.width as usize * pixels.bytes(), 0);
+            self.strip.resize(row, 0);
+            for y in rect.y..rect.bottom() {
+                surface.read(Rect { y, height: 1, ..rect }, &mut self.strip, row)?;
+                convert(&self.strip, format, &mut converted, pixels);
+                let start = (y as usize * size.width as usize + rect.x as usize) * pixels.bytes();
+                if buffer.get(start..start + converted.len()) != Some(converted.as_slice()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     fn paint_rect(&mut self, surface: &Surface, rect: Rect, target: &mut [u8], pixels: Pixels) -> io::Result<()> {
         let (format, stride) = (surface.format(), surface.size().width as usize * pixels.bytes());
         let row = rect.width as usize * format.bytes();
@@ -129,6 +157,23 @@ mod tests {
     fn rgb(target: &[u8], pixels: Pixels) -> Vec<[u8; 3]> {
         let pixel = |bytes: &[u8]| if pixels == Pixels::Bgra { [bytes[2], bytes[1], bytes[0]] } else { [bytes[0], bytes[1], bytes[2]] };
         target.chunks_exact(pixels.bytes()).map(pixel).collect()
+    }
+
+    #[test]
+    fn what_is_there_already_differs_in_nothing() {
+        let size = Size::new(7, 5).unwrap();
+        let (one, other) = (surface(size, Format::Bgrx, 1), surface(size, Format::Bgrx, 2));
+        let mut painter = Painter::default();
+        let mut target = vec![0; Pixels::Rgb.length(size)];
+        painter.paint(&one, &[size.whole()], &mut target, Pixels::Rgb).unwrap();
+        let part = [Rect { x: 2, y: 1, width: 3, height: 3 }];
+        assert!(!painter.differs(&one, &[size.whole()], &target, Pixels::Rgb).unwrap());
+        assert!(painter.differs(&other, &part, &target, Pixels::Rgb).unwrap());
+        painter.paint(&other, &part, &mut target, Pixels::Rgb).unwrap();
+        assert!(!painter.differs(&other, &part, &target, Pixels::Rgb).unwrap());
+        assert!(painter.differs(&other, &[size.whole()], &target, Pixels::Rgb).unwrap());
+        assert!(!painter.differs(&other, &[], &target, Pixels::Rgb).unwrap());
+        painter.differs(&other, &part, &target[1..], Pixels::Rgb).unwrap_err();
     }
 
     #[test]

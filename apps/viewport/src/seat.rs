@@ -91,6 +91,8 @@ pub enum Effect {
     Send(Input),
     /// Take this of the host, and give back what is not in it. The state is shown to the person, with the release chord.
     Grab(Grab),
+    /// The release chord, and nothing was captured: the window's own controls get the keyboard, which has no other way to them.
+    Leave,
 }
 
 /// Who has the keyboard and the mouse of one window.
@@ -143,6 +145,21 @@ impl Seat {
     /// Whether the guest has keyboard and mouse.
     pub const fn is_captured(&self) -> bool {
         self.captured
+    }
+
+    /// Whether the window has the keyboard.
+    pub const fn is_focused(&self) -> bool {
+        self.focused
+    }
+
+    /// Whether the guest is taken to take positions.
+    pub const fn takes_positions(&self) -> bool {
+        self.takes_positions
+    }
+
+    /// The pixel of the guest that the pointer is over, where it is over one.
+    pub const fn position(&self) -> Option<(u32, u32)> {
+        self.position
     }
 
     /// What of the host the window has.
@@ -204,17 +221,14 @@ impl Seat {
         let chord = self.policy.release.keys();
         let is_of_chord = chord.contains(&key);
         let completes = down && is_of_chord && chord.iter().all(|other| *other == key || self.held.has(*other));
-        if self.captured && completes && !self.policy.release.is_of_modifiers() {
-            return self.give_back();
+        if completes && !self.policy.release.is_of_modifiers() {
+            return self.leave();
         }
         // Whatever was lost on the way, such as the going up of another key: only what happens from here on counts.
         self.armed = if down { completes || self.armed && is_of_chord } else { self.armed };
         let released = !down && is_of_chord && self.armed && self.policy.release.is_of_modifiers();
         if released {
-            self.armed = false;
-            if self.captured {
-                return self.give_back();
-            }
+            return self.leave();
         }
         self.held.key(key, down).map(Effect::Send).into_iter().collect()
     }
@@ -251,6 +265,16 @@ impl Seat {
         self.position = position;
         let sent = position.filter(|_| is_news).map(|(x, y)| Effect::Send(Input::Position { x, y }));
         sent.into_iter().collect()
+    }
+
+    /// The chord was pressed.
+    fn leave(&mut self) -> Vec<Effect> {
+        let captured = self.captured;
+        let mut effects = self.give_back();
+        if !captured {
+            effects.push(Effect::Leave);
+        }
+        effects
     }
 
     /// Everything that is down goes up, and the host has keyboard and mouse again.

@@ -64,6 +64,15 @@ fn a_chord_with_a_letter_releases_when_that_goes_down_and_keeps_it() {
 }
 
 #[test]
+fn the_chord_without_capture_leads_to_the_windows_own_controls() {
+    let mut seat = seat(Policy::default());
+    press(&mut seat, "ctrl", true);
+    press(&mut seat, "alt", true);
+    assert_eq!(press(&mut seat, "ctrl", false), [sent("alt", false), sent("ctrl", false), Effect::Leave]);
+    assert!(press(&mut seat, "alt", false).is_empty());
+}
+
+#[test]
 fn another_window_leaves_no_key_stuck() {
     let mut seat = seat(Policy::default());
     press(&mut seat, "alt", true);

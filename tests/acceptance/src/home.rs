@@ -192,8 +192,13 @@ impl Home {
 
     /// `viv`, ready to run, without anything of the tester's environment but the path.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        self.program("viv", arguments)
+    }
+
+    /// Another of the built programs, as [`Self::command`].
+    pub fn program<S: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = S>) -> Command {
         let programs = programs();
-        let mut command = Command::new(self.other.as_ref().map_or(&programs, |(own, _)| own).join("viv"));
+        let mut command = Command::new(self.other.as_ref().map_or(&programs, |(own, _)| own).join(name));
         if let Some((_, user)) = self.other {
             command.uid(user).gid(user);
         }

@@ -49,6 +49,18 @@ impl Picture {
         rows.filter(|row| lit(row) >= share * row.len() as f64).count()
     }
 
+    /// The bar that GRUB's menu has on the selected entry, wherever in the picture that is: how far down it begins, and how long it is.
+    /// Nothing where there is none: the menu's frame is as long, and thin.
+    pub fn grubs_selection(&self) -> Option<(usize, usize)> {
+        let grey = |pixel: &[u8; 3]| pixel.iter().all(|part| (150..=190).contains(part));
+        let rows = self.pixels.chunks_exact(self.width.max(1) as usize);
+        let lengths: Vec<usize> = rows.map(|row| row.iter().filter(|pixel| grey(pixel)).count()).collect();
+        let longest = *lengths.iter().max()?;
+        let is_bar = |rows: &[usize]| rows.iter().all(|length| *length > 200 && *length * 10 > longest * 7);
+        let first = lengths.windows(6).position(is_bar)?;
+        Some((first, longest))
+    }
+
     /// How many colours there are.
     pub fn colours(&self) -> usize {
         self.pixels.iter().collect::<BTreeSet<_>>().len()

@@ -1,0 +1,43 @@
+//! Asks for files: the desktop's own dialogs.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use view_model::Command;
+
+use super::orders::Deed;
+use super::screen::MachineScreen;
+use crate::portal::{self, Question};
+
+/// What media's names usually end with.
+const MEDIA: [&str; 8] = ["iso", "img", "ima", "flp", "dsk", "qcow2", "raw", "vmdk"];
+
+impl MachineScreen {
+    /// Asks for a medium, and puts it into a drive.
+    pub(super) fn choose_medium(self: &Rc<Self>, drive: String) {
+        let kinds = Some(("ISO, IMG".to_owned(), MEDIA.map(str::to_owned).to_vec()));
+        self.choose(Question { title: title(Command::Insert), folder: false, kinds }, |path| Deed::Insert(drive, path));
+    }
+
+    /// Asks for a folder, and shares it.
+    pub(super) fn choose_folder(self: &Rc<Self>) {
+        self.choose(Question { title: title(Command::Share), folder: true, kinds: None }, |path| Deed::Share(Some(path)));
+    }
+
+    fn choose(self: &Rc<Self>, question: Question, deed: impl FnOnce(PathBuf) -> Deed + 'static) {
+        let Some(windows) = self.windows.upgrade() else { return };
+        let screen = Rc::downgrade(self);
+        windows.engine().ask(portal::choose(question), move |chosen| {
+            let Some(screen) = screen.upgrade() else { return };
+            match chosen {
+                Ok(Some(path)) => screen.carry_out(deed(path)),
+                Ok(None) => {}
+                Err(error) => screen.note(format!("{error:#}").into(), false, &[]),
+            }
+        });
+    }
+}
+
+fn title(command: Command) -> String {
+    command.label().to_string().trim_end_matches('…').to_owned()
+}

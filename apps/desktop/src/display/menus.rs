@@ -1,0 +1,234 @@
+//! What the toolbar offers, and what the numbers mean that the window gives back.
+
+use machine::display::HeadInfo;
+use machine::{Drive, DriveKind, State};
+use slint::{ModelRc, SharedString, VecModel};
+use view_model::home::Mark;
+use view_model::window::{Overlay, words};
+use view_model::{Command, Message, Subject, Text};
+use viewport::{Scaling, Standing};
+
+use crate::{StageButton, ToolLine};
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A command.
+    Command(Command),
+    /// A command whose question has been answered.
+    Confirmed(Command),
+    /// The window shall close; the machine is to be shut down first, or not.
+    Close(bool),
+    /// Takes the question, or what was told, away.
+    Dismiss,
+    /// Sends keys that are pressed together.
+    Keys(String),
+    /// Asks for a medium, and puts it into this drive.
+    Insert(String),
+    /// Takes the medium out of this drive.
+    Eject(String),
+    /// Asks for a folder, and shares it.
+    Share,
+    /// Shares no folder any more.
+    Unshare,
+    /// Shows the picture so large.
+    Scale(Scaling),
+    /// Lets the guest follow the window's size, or not.
+    Follow(bool),
+    /// Opens the window of another head.
+    Head(usize),
+}
+
+/// The first orders are the toolbar's own buttons.
+const BUTTONS: [Command; 5] = [Command::CloseWindow, Command::Pause, Command::Restart, Command::Screenshot, Command::FullScreen];
+
+/// The orders that are on offer, by their numbers.
+#[derive(Debug, Default)]
+pub struct Orders(Vec<Order>);
+
+impl Orders {
+    /// What the number stands for.
+    pub fn get(&self, number: i32) -> Option<Order> {
+        let number = usize::try_from(number).ok()?;
+        if let Some(command) = BUTTONS.get(number) {
+            return Some(Order::Command(*command));
+        }
+        self.0.get(number - BUTTONS.len()).cloned()
+    }
+
+    /// The number of an order.
+    pub fn number(&mut self, order: Order) -> i32 {
+        // Few are ever on offer: a number that is given stays.
+        let index = self.0.iter().position(|other| *other == order).unwrap_or_else(|| {
+            self.0.push(order);
+            self.0.len() - 1
+        });
+        i32::try_from(index + BUTTONS.len()).unwrap_or(-1)
+    }
+
+    fn line(&mut self, text: impl Into<Message>, order: Order) -> ToolLine {
+        ToolLine { order: self.number(order), ..read(text) }
+    }
+
+    fn command(&mut self, command: Command, subject: &Subject) -> ToolLine {
+        // Without its keys: in this window they are the guest's.
+        ToolLine { enabled: command.available(Some(subject)).is_ok(), ..self.line(command.label(), Order::Command(command)) }
+    }
+
+    /// What starts and ends the machine.
+    pub fn power(&mut self, subject: &Subject) -> Vec<ToolLine> {
+        if !subject.mark.state().is_live() {
+            return [Command::Start, Command::StartDisposable].map(|command| self.command(command, subject)).to_vec();
+        }
+        let mut lines = [Command::ShutDown, Command::Restart].map(|command| self.command(command, subject)).to_vec();
+        lines.push(ToolLine { apart: true, serious: true, ..self.command(Command::Reset, subject) });
+        lines.push(ToolLine { serious: true, ..self.command(Command::ForceStop, subject) });
+        lines
+    }
+
+    /// Who has the keyboard, and the keys that the host keeps for itself.
+    pub fn keys(&mut self, captured: bool, chords: &[String]) -> Vec<ToolLine> {
+        let mut lines = vec![ToolLine { checked: captured, ..self.line(Command::Capture.label(), Order::Command(Command::Capture)) }];
+        for (index, chord) in chords.iter().enumerate() {
+            lines.push(ToolLine { apart: index == 0, ..self.line(Message::said(chord_name(chord)), Order::Keys(chord.clone())) });
+        }
+        lines
+    }
+
+    /// The removable drives, with what is in them.
+    pub fn drives(&mut self, drives: &[Drive], subject: &Subject) -> Vec<ToolLine> {
+        let enabled = Command::Insert.available(Some(subject)).is_ok();
+        let mut lines = Vec::new();
+        for drive in drives.iter().filter(|drive| drive.removable) {
+            let medium = drive.medium.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+            let detail = medium.as_ref().map_or_else(|| say(words::EMPTY), SharedString::from);
+            lines.push(ToolLine { detail, apart: !lines.is_empty(), ..read(kind(drive.kind)) });
+            let insert = if medium.is_some() { words::CHANGE } else { Command::Insert.label() };
+            lines.push(ToolLine { enabled, ..self.line(insert, Order::Insert(drive.id.clone())) });
+            if medium.is_some() {
+                lines.push(ToolLine { enabled, ..self.line(Command::Eject.label(), Order::Eject(drive.id.clone())) });
+            }
+        }
+        lines
+    }
+
+    /// The folder that is shared.
+    pub fn share(&mut self, folder: Option<&str>, can_change: bool) -> Vec<ToolLine> {
+        let mut lines = vec![folder.map_or_else(|| read(words::NO_SHARE), |folder| read(Message::said(folder)))];
+        lines.push(ToolLine { apart: true, enabled: can_change, ..self.line(Command::Share.label(), Order::Share) });
+        if folder.is_some() {
+            lines.push(ToolLine { enabled: can_change, ..self.line(words::STOP_SHARING, Order::Unshare) });
+        }
+        if !can_change {
+            lines.push(read(words::SHARE_LATER));
+        }
+        lines
+    }
+
+    /// How large the picture is shown, whether the guest follows, and the other windows of the machine.
+    pub fn display(&mut self, scaling: Scaling, standing: Standing, own: usize, heads: &[HeadInfo]) -> Vec<ToolLine> {
+        let ways = [(words::FIT, Scaling::Fit), (words::INTEGER, Scaling::Integer), (words::ACTUAL, Scaling::Actual)];
+        let mut lines: Vec<ToolLine> =
+            ways.into_iter().map(|(text, way)| ToolLine { checked: way == scaling, ..self.line(text, Order::Scale(way)) }).collect();
+        let follows = standing != Standing::Unwanted;
+        let detail = match standing {
+            Standing::KeepsItsSize => say(words::KEEPS),
+            Standing::Cannot => say(words::CANNOT),
+            Standing::Open | Standing::Follows | Standing::Unwanted => SharedString::default(),
+        };
+        lines.push(ToolLine {
+            checked: follows,
+            apart: true,
+            enabled: standing != Standing::Cannot,
+            detail,
+            ..self.line(words::RESIZE, Order::Follow(!follows))
+        });
+        if heads.len() > 1 {
+            for (place, head) in heads.iter().enumerate() {
+                let (text, checked) = (words::DISPLAY.with([&(head.index + 1)]), head.index == own);
+                lines.push(ToolLine { checked, apart: place == 0, ..self.line(text, Order::Head(head.index)) });
+            }
+        }
+        lines
+    }
+
+    /// The buttons over the picture.
+    pub fn over_picture(&mut self, overlay: &Overlay) -> Vec<StageButton> {
+        overlay.commands.iter().map(|command| self.button(command.label(), Order::Command(*command))).collect()
+    }
+
+    /// A button.
+    pub fn button(&mut self, text: Text, order: Order) -> StageButton {
+        StageButton { text: say(text), order: self.number(order) }
+    }
+}
+
+/// A text as it is drawn.
+pub fn say(text: impl Into<Message>) -> SharedString {
+    text.into().to_string().into()
+}
+
+/// A line that is only read.
+fn read(text: impl Into<Message>) -> ToolLine {
+    ToolLine { text: say(text), detail: SharedString::default(), order: -1, enabled: true, checked: false, serious: false, apart: false }
+}
+
+/// `ctrl-alt-delete` as people write it.
+fn chord_name(chord: &str) -> String {
+    let key = |name: &str| {
+        let mut letters = name.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+    };
+    chord.split('-').map(key).collect::<Vec<_>>().join(" + ")
+}
+
+/// What a drive is called.
+const fn kind(kind: DriveKind) -> Text {
+    match kind {
+        DriveKind::Cd => words::CD,
+        DriveKind::Floppy => words::FLOPPY,
+        DriveKind::Disk | DriveKind::Other => words::REMOVABLE,
+    }
+}
+
+/// What a command is asked of, in this state.
+pub fn subject(state: State, capabilities: Option<machine::Capabilities>, working: bool) -> Subject {
+    Subject { mark: Mark::State(state), capabilities, registered: false, working }
+}
+
+/// A list as the window takes it.
+pub fn list<T: Clone + 'static>(entries: Vec<T>) -> ModelRc<T> {
+    ModelRc::new(VecModel::from(entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_what_they_are() {
+        let mut orders = Orders::default();
+        let one = orders.number(Order::Eject("cd".into()));
+        let other = orders.number(Order::Share);
+        assert_eq!(orders.number(Order::Eject("cd".into())), one);
+        assert_eq!((orders.get(one), orders.get(other)), (Some(Order::Eject("cd".into())), Some(Order::Share)));
+        assert_eq!(orders.get(1), Some(Order::Command(Command::Pause)));
+        assert_eq!((orders.get(-1), orders.get(99)), (None, None));
+    }
+
+    #[test]
+    fn a_running_machine_is_shut_down_and_a_stopped_one_started() {
+        let mut orders = Orders::default();
+        let running = orders.power(&subject(State::Running, None, false));
+        assert!(running.iter().all(|line| line.enabled) && running[0].text == "Shut down", "{running:?}");
+        let stopped = orders.power(&subject(State::Stopped, None, false));
+        assert_eq!(stopped[0].text, "Start");
+        let paused = orders.power(&subject(State::Paused, None, false));
+        assert!(!paused[0].enabled, "it would not hear");
+    }
+
+    #[test]
+    fn keys_read_as_keyboards_say_them() {
+        assert_eq!(chord_name("ctrl-alt-f1"), "Ctrl + Alt + F1");
+    }
+}

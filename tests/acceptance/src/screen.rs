@@ -1,0 +1,139 @@
+//! An X server of a test's own, and the desktop app on it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{Home, Picture, eventually, program, programs, skip};
+
+/// How long the app may take for anything, beside others on a slow computer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An X server without a screen, on which only this test draws, types and points.
+pub struct Screen {
+    server: Child,
+    name: String,
+    folder: TempDir,
+}
+
+impl Screen {
+    /// One of its own, or a reason to skip.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn new() -> Option<Self> {
+        for name in ["Xvfb", "xdotool", "import"] {
+            if program(name).is_none() {
+                skip(&format!("{name} is not installed"));
+                return None;
+            }
+        }
+        let mut server = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut number = String::new();
+        // It says which display it is when it can be used.
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
+        assert!(!number.trim().is_empty(), "Xvfb does not start");
+        let folder = tempfile::tempdir().unwrap();
+        Some(Self { server, name: format!(":{}", number.trim()), folder })
+    }
+
+    /// What it shows.
+    ///
+    /// # Panics
+    /// Where it cannot be photographed.
+    pub fn picture(&self) -> Picture {
+        let file: PathBuf = self.folder.path().join("screen.png");
+        let done =
+            Command::new("import").args(["-window", "root"]).arg(format!("PNG24:{}", file.display())).env("DISPLAY", &self.name).output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{done:?}");
+        Picture::read(&file)
+    }
+
+    /// Types, points, or asks about windows; what was printed. Empty where it fails, as a search that finds nothing does.
+    ///
+    /// # Panics
+    /// Where it cannot be run.
+    pub fn xdotool(&self, arguments: &[&str]) -> String {
+        let done = Command::new("xdotool").args(arguments).env("DISPLAY", &self.name).output().unwrap();
+        if done.status.success() { String::from_utf8_lossy(&done.stdout).trim().to_owned() } else { String::new() }
+    }
+
+    /// Starts the app with the window of a machine, and gives that window the keyboard.
+    ///
+    /// # Panics
+    /// Where it is not built, or has no window.
+    pub fn open(&self, home: &Home, machine: &str) -> App<'_> {
+        assert!(programs().join("vivarium").is_file(), "vivarium is not built: run `cargo build --workspace --bins`");
+        let mut command = home.program("vivarium", [home.bundle(machine)]);
+        command.env("DISPLAY", &self.name).env("SLINT_BACKEND", "winit-software").env("VIVARIUM_LOG", "desktop=debug");
+        let process = command.spawn().unwrap();
+        let mut app = App { screen: self, process, window: String::new() };
+        let title = format!("^{machine}$");
+        app.window = eventually("the app has a window", PATIENCE, || {
+            assert!(app.process.try_wait().unwrap().is_none(), "the app has ended");
+            let found = self.xdotool(&["search", "--name", &title]);
+            found.lines().next().map(str::to_owned)
+        });
+        app.focus();
+        app
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The app with one window. It is killed with this.
+pub struct App<'s> {
+    screen: &'s Screen,
+    process: Child,
+    /// Its window, as X numbers it.
+    pub window: String,
+}
+
+impl App<'_> {
+    /// Gives its window the keyboard.
+    pub fn focus(&self) {
+        self.screen.xdotool(&["windowfocus", "--sync", &self.window]);
+    }
+
+    /// Presses a key.
+    pub fn key(&self, key: &str) {
+        self.screen.xdotool(&["key", key]);
+    }
+
+    /// Makes its window another size.
+    pub fn resize(&self, width: u32, height: u32) {
+        self.screen.xdotool(&["windowsize", &self.window, &width.to_string(), &height.to_string()]);
+    }
+
+    /// Closes its window as a person does, and waits for the app, which has no other.
+    pub fn close(mut self) {
+        self.screen.xdotool(&["windowquit", &self.window]);
+        eventually("the app ends with its last window", PATIENCE, || self.process.try_wait().unwrap());
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for App<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

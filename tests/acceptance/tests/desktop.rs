@@ -1,0 +1,55 @@
+//! The desktop app on an X server, with a real guest.
+
+use acceptance::guests::Guests;
+use acceptance::{Home, PATIENCE, Screen, emulator, eventually};
+
+#[test]
+fn a_window_shows_grubs_menu_and_its_keys_move_the_selection() {
+    let Some(iso) = Guests::medium("grub_rescue_iso") else { return };
+    let Some(screen) = Screen::new() else { return };
+    if emulator("x86_64").is_none() {
+        return;
+    }
+    let iso = iso.display().to_string();
+    let home = Home::new();
+    let arguments = ["--arch", "x86_64", "--firmware", "bios", "--iso", &iso, "--no-disk", "--network", "none", "--memory", "512MiB"];
+    let guest = home.create("Grub", arguments);
+    guest.start();
+    eventually("GRUB shows its menu", PATIENCE, || (guest.picture().rules(0.9) >= 8).then_some(()));
+    // It boots the first entry after a while where nobody is there.
+    guest.viv("key", &["up"]);
+    let seen = |what: &str, is: &dyn Fn((usize, usize)) -> bool| {
+        eventually(what, PATIENCE, || screen.picture().grubs_selection().filter(|selection| is(*selection)))
+    };
+
+    let app = screen.open(&home, "Grub");
+    let first = seen("the window shows the menu", &|_| true);
+    app.key("Down");
+    let second = seen("a key moves the selection", &|(row, _)| row > first.0);
+    app.key("Up");
+    seen("and another one back", &|(row, _)| row == first.0);
+    app.key("Down");
+    seen("and down again", &|(row, _)| row == second.0);
+
+    // The picture follows the window, and keys arrive as before.
+    app.resize(640, 520);
+    let small = seen("the picture becomes smaller with its window", &|(_, length)| length < 640 && length * 2 < first.1 * 3);
+    assert!(small.1 < second.1, "{small:?} {second:?}");
+    app.resize(1024, 814);
+    seen("and larger again", &|selection| selection == second);
+
+    // Whoever ends the app ends no machine: the next shows it as it is.
+    let process = guest.pid("backend_pid");
+    acceptance::kill(app.pid());
+    drop(app);
+    assert_eq!(guest.state(), "running");
+    let app = screen.open(&home, "Grub");
+    seen("a new app shows the machine again", &|selection| selection == second);
+    app.close();
+    assert_eq!((guest.state().as_str(), guest.pid("backend_pid")), ("running", process));
+    let app = screen.open(&home, "Grub");
+    seen("closed and opened again", &|selection| selection == second);
+    app.key("Up");
+    seen("its keys arrive, too", &|(row, _)| row == first.0);
+    guest.viv("stop", &["--force"]);
+}
