@@ -57,4 +57,14 @@ impl Engine {
             tracing::error!("Nobody waits for an answer any more: {error}");
         }
     }
+
+    /// Looks at something there that takes its thread for a while, and tells the event loop what was seen. Must be called in the event loop's
+    /// thread.
+    pub fn look<T: Send + 'static>(&self, work: impl FnOnce(&Library) -> T + Send + 'static, answer: impl FnOnce(T) + 'static) {
+        let library = self.library.clone();
+        self.ask(async move { tokio::task::spawn_blocking(move || work(&library)).await }, |seen| match seen {
+            Ok(seen) => answer(seen),
+            Err(error) => tracing::error!("A look was given up: {error}"),
+        });
+    }
 }

@@ -6,6 +6,9 @@
 //! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
 //! - [`home`]: the home window; [`commands`] carries out what is asked for there.
 //! - [`display`]: machine windows.
+//! - [`wizard`]: the window that makes a machine.
+//! - [`editor`]: the window with a machine's settings.
+//! - [`preferences`]: the window with what a person prefers; [`prefer`] keeps it and tells the others.
 //!
 //! Beside them, [`portal`] asks the desktop for files, [`rows`] changes what is drawn in place, and [`words`] says things to people.
 
@@ -16,10 +19,14 @@ mod ui {
 
 pub mod commands;
 pub mod display;
+pub mod editor;
 pub mod engine;
 pub mod home;
 pub mod portal;
+pub mod prefer;
+pub mod preferences;
 pub mod rows;
+pub mod wizard;
 pub mod words;
 
 pub use ui::*;

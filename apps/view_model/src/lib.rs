@@ -29,4 +29,4 @@ pub use command::{Command, Place, Question, Refusal, Subject};
 pub use failure::Failure;
 pub use message::{Message, Text, all_texts};
 pub use shortcut::{Platform, Shortcut};
-pub use size::{bytes, mebibytes};
+pub use size::{bytes, mebibytes, read_bytes};

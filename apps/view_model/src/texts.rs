@@ -115,6 +115,10 @@ texts! {
     WINDOW_CANCEL = "window.cancel", "Cancel";
     WINDOW_DISMISS = "window.dismiss", "Close";
 
+    SIZE_EMPTY = "size.empty", "Write a size, such as 4 GiB";
+    SIZE_UNIT = "size.unit", "Write {} with a unit, such as {} GiB";
+    SIZE_WRONG = "size.wrong", "\"{}\" is not a size; write it like 512 MiB or 4 GiB";
+
     STEP_SYSTEM = "wizard.step.system", "Operating system";
     STEP_INSTALLER = "wizard.step.installer", "Installer";
     STEP_HARDWARE = "wizard.step.hardware", "Hardware";
