@@ -18,6 +18,7 @@ use view_model::editor::{Device, Editor, Group, Save};
 
 use crate::engine::Engine;
 use crate::rows::{put, texts};
+use crate::words::say;
 use crate::{EditorPage, EditorWindow, SettingLine};
 use lines::Lists;
 
@@ -290,7 +291,7 @@ impl EditorScreen {
                 self.change(|editor| drop(editor.add_forward(network)));
             }
         } else {
-            self.change(|editor| drop(editor.remove(path)));
+            self.change(|editor| _ = editor.remove(path));
         }
     }
 
@@ -540,7 +541,7 @@ impl EditorScreen {
         let index = pages.iter().position(|other| (other.group, other.element) == *page).unwrap_or(0);
         let Some(shown) = pages.get(index) else { return };
         *page = (shown.group, shown.element);
-        let titles: Vec<SharedString> = pages.iter().map(|page| page.title.to_string().into()).collect();
+        let titles: Vec<SharedString> = pages.iter().map(|page| say(page.title.clone())).collect();
         window.set_heading(titles.get(index).cloned().unwrap_or_default());
         let mut before = false;
         let entries = pages.iter().zip(&titles).map(|(page, title)| {

@@ -11,6 +11,7 @@ use view_model::preferences::{PREFERENCES, Preference, PreferenceKind};
 use crate::engine::Engine;
 use crate::prefer::Preferred;
 use crate::rows::{place, put, texts};
+use crate::words::say;
 use crate::{PreferenceControl, PreferenceLine, PreferencesWindow};
 
 /// The window with the preferences. It keeps itself until it is closed.
@@ -32,7 +33,7 @@ impl PreferencesScreen {
     /// Where there is no display.
     pub fn open(_: &Engine, preferred: &Preferred) -> Result<Rc<Self>, PlatformError> {
         let options = PREFERENCES.iter().map(|preference| match preference.kind {
-            PreferenceKind::Choice(choices) => texts(choices.iter().map(|(_, text)| text.english)),
+            PreferenceKind::Choice(choices) => texts(choices.iter().map(|(_, text)| say(*text))),
             _ => ModelRc::default(),
         });
         let screen = Rc::new(Self {
@@ -132,8 +133,8 @@ impl PreferencesScreen {
             let (text, problem) = typed.get(key).cloned().unwrap_or((text, String::new()));
             PreferenceLine {
                 key: key.into(),
-                label: preference.label.english.into(),
-                help: preference.help.english.into(),
+                label: say(preference.label),
+                help: say(preference.help),
                 control,
                 on: now.is_on(key),
                 options: options.clone(),

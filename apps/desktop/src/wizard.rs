@@ -20,6 +20,7 @@ use view_model::{Failure, bytes, mebibytes, read_bytes};
 use crate::engine::Engine;
 use crate::portal::{self, Question};
 use crate::rows::{place, put, texts};
+use crate::words::say;
 use crate::{StepLine, SummaryLine, SystemLine, WizardDisk, WizardFile, WizardWindow, WizardWrong};
 
 /// A machine that was made, and what was wished for it.
@@ -534,7 +535,7 @@ impl WizardScreen {
         let (choices, step) = (wizard.choices(), wizard.step());
         let number = place(Step::ALL.iter().position(|other| *other == step));
         let steps = Step::ALL.iter().zip(&seen.reachable).map(|(other, reachable)| StepLine {
-            title: other.text().english.into(),
+            title: say(other.text()),
             done: *other < step,
             reachable: *reachable,
         });
@@ -547,8 +548,8 @@ impl WizardScreen {
                 Os::Other => ("··", 6),
             };
             SystemLine {
-                title: card.title.english.into(),
-                help: card.help.to_string().into(),
+                title: say(card.title),
+                help: say(card.help),
                 letters: letters.into(),
                 hue,
                 offered: card.offered,
@@ -560,7 +561,7 @@ impl WizardScreen {
         let virtualize = wizard.virtualize();
         window.set_virtualize(wizard.how() == How::Virtualized);
         window.set_virtualize_possible(virtualize.is_ok() && wizard.emulate().is_ok());
-        window.set_virtualize_help(virtualize.unwrap_or_else(|why| why).to_string().into());
+        window.set_virtualize_help(say(virtualize.unwrap_or_else(|why| why)));
         let architecture = wizard.architecture();
         window.set_architecture(place(Architecture::ALL.iter().position(|other| *other == architecture)));
 
@@ -703,15 +704,16 @@ impl Seen {
         }
         match way {
             Way::Stay => {}
-            Way::Next => drop(wizard.advance()),
-            Way::Back => drop(wizard.back()),
-            Way::To(step) => drop(wizard.go_to(step)),
+            // Where there is no way, the wizard stays where it is.
+            Way::Next => _ = wizard.advance(),
+            Way::Back => _ = wizard.back(),
+            Way::To(step) => _ = wizard.go_to(step),
         }
         let problems = wizard.problems();
         let last = wizard.step() == Step::Summary;
         let can_continue = problems.iter().all(|problem| problem.is_warning || (!last && problem.step != wizard.step()));
         let lines = wizard.summary().into_iter().filter(|_| last);
-        let summary = lines.map(|line| SummaryLine { label: line.label.english.into(), value: line.value.to_string().into() });
+        let summary = lines.map(|line| SummaryLine { label: say(line.label), value: say(line.value) });
         Self {
             can_continue,
             plan: wizard.plan(),

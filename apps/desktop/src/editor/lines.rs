@@ -7,6 +7,7 @@ use slint::{Color, ModelRc, SharedString};
 use view_model::editor::{Control, Editor, Group, Setting, field_of};
 
 use crate::rows::{place, texts};
+use crate::words::say;
 use crate::{SettingControl, SettingLine};
 
 /// Lists to choose from, made once each, so that a list that is open stays what it is.
@@ -84,7 +85,7 @@ impl Lists {
         let choices = choices(setting);
         SettingLine {
             path: setting.path.as_str().into(),
-            label: setting.field.label.english.into(),
+            label: say(setting.field.label),
             help: help.into(),
             control: control(setting),
             text: setting.text.as_str().into(),

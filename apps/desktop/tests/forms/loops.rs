@@ -1,6 +1,7 @@
 //! An event loop without a display, and what a person does in a window: looks for a label, presses, types.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use desktop::engine::Engine;
@@ -10,7 +11,7 @@ use slint::ComponentHandle;
 use supervisor_api::Places;
 
 /// Runs a test in an event loop; its windows are drawn by the software renderer.
-pub fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Engine, tempfile::TempDir) -> F) {
+pub fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Engine, PathBuf) -> F) {
     let options = TestingBackendOptions { mock_time: false, threading: true, renderer_name: Some("software".into()) };
     slint::platform::set_platform(Box::new(TestingBackend::new(options))).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -18,7 +19,7 @@ pub fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Engine, tempfile:
     let places = Places { machines: place("machines"), state: place("state"), cache: place("cache"), runtime: place("run") };
     std::fs::create_dir(&places.machines).unwrap();
     let engine = Engine::start(Library::open(places).unwrap().without_supervisor()).unwrap();
-    let body = test(engine, folder);
+    let body = test(engine, folder.path().to_path_buf());
     slint::spawn_local(async move {
         body.await;
         slint::quit_event_loop().unwrap();
@@ -39,7 +40,9 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Lets the event loop turn.
 async fn turn() {
     let (tell, told) = tokio::sync::oneshot::channel();
-    slint::Timer::single_shot(Duration::from_millis(5), move || drop(tell.send(())));
+    slint::Timer::single_shot(Duration::from_millis(5), move || {
+        let _ = tell.send(());
+    });
     told.await.unwrap();
     // What is shown only under a condition is made when a picture is drawn, or here.
     i_slint_backend_testing::mock_elapsed_time(Duration::ZERO);

@@ -99,7 +99,7 @@ fn the_wizard_looks_as_it_should() {
         window.set_virtualize_help("Runs at full speed, for x86-64 systems on this computer".into());
         take(window, "wizard-system", true);
         if std::env::var_os("VIVARIUM_PICTURES").is_some() {
-            rest(window, folder.path()).await;
+            rest(window, &folder).await;
         }
     });
 }

@@ -29,7 +29,7 @@ fn what_is_preferred_is_told_and_kept() {
         write(window, "Release keys", "rightctrl").await;
         assert_eq!(told.borrow().first().map(String::as_str), Some("system"));
         assert_eq!(told.borrow().last().map(String::as_str), Some("light"));
-        let file = folder.path().join("state/preferences.json");
+        let file = folder.join("state/preferences.json");
         until("the file", || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("rightctrl"))).await;
         let (again, _) = Preferred::read(&engine);
         assert_eq!((again.now().word(APPEARANCE), again.now().is_on(CAPTURE_FOCUS)), ("light".into(), true));

@@ -36,7 +36,7 @@ fn a_machine_is_made_from_an_iso() {
         write(window, "ISO image", "/nowhere/debian.iso").await;
         until("the refusal", || says(window, "/nowhere/debian.iso")).await;
         assert!(!window.get_can_continue() && find(window, "Continue", Button).unwrap().accessible_enabled() == Some(false));
-        write(window, "ISO image", &iso(folder.path()).display().to_string()).await;
+        write(window, "ISO image", &iso(&folder).display().to_string()).await;
         press(window, "Continue", Button).await;
 
         // Sizes as people write them; what makes no sense is refused at the control, in words.
@@ -58,11 +58,11 @@ fn a_machine_is_made_from_an_iso() {
 
         until("sharing", || window.get_step() == 4).await;
         press(window, "Share a folder", Switch).await;
-        write(window, "Folder", &folder.path().display().to_string()).await;
+        write(window, "Folder", &folder.display().to_string()).await;
         press(window, "Continue", Button).await;
 
         until("the summary", || window.get_step() == 5).await;
-        until("the share", || says(window, &folder.path().display().to_string())).await;
+        until("the share", || says(window, &folder.display().to_string())).await;
         write(window, "Name", "Web\u{7}server").await;
         until("no such name", || says(window, "control characters")).await;
         write(window, "Name", "Web server").await;
@@ -82,8 +82,8 @@ fn a_machine_is_made_from_an_iso() {
 #[test]
 fn a_name_that_is_taken_is_told_while_it_is_typed() {
     run(|engine, folder| async move {
-        std::fs::create_dir_all(folder.path().join("machines/Debian.utm")).unwrap();
-        let screen = WizardScreen::open(&engine, Some(iso(folder.path())), |_| {}).unwrap();
+        std::fs::create_dir_all(folder.join("machines/Debian.utm")).unwrap();
+        let screen = WizardScreen::open(&engine, Some(iso(&folder)), |_| {}).unwrap();
         let window = screen.window();
         for step in 0..5 {
             until("the step", || window.get_step() == step).await;
@@ -103,7 +103,7 @@ fn a_name_that_is_taken_is_told_while_it_is_typed() {
 #[test]
 fn every_control_is_inside_a_narrow_window() {
     run(|engine, folder| async move {
-        let screen = WizardScreen::open(&engine, Some(iso(folder.path())), |_| {}).unwrap();
+        let screen = WizardScreen::open(&engine, Some(iso(&folder)), |_| {}).unwrap();
         let window = screen.window();
         window.window().set_size(LogicalSize::new(360.0, 640.0));
         for step in 0..6 {
