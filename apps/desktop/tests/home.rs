@@ -48,7 +48,7 @@ async fn until(what: &str, so: impl Fn() -> bool) {
     while !so() {
         assert!(began.elapsed() < PATIENCE, "{what} has not come");
         let (wake, woken) = tokio::sync::oneshot::channel();
-        slint::Timer::single_shot(Duration::from_millis(5), move || drop(wake.send(())));
+        slint::Timer::single_shot(Duration::from_millis(5), move || wake.send(()).unwrap_or_default());
         woken.await.unwrap();
     }
 }
