@@ -18,17 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether this window has a command. The others belong to a machine's own window.
 pub const fn is_here(command: Command) -> bool {
-    !matches!(
-        command,
-        Command::NewMachine
-            | Command::Settings
-            | Command::Preferences
-            | Command::OpenDisplay
-            | Command::OpenConsole
-            | Command::FullScreen
-            | Command::Capture
-            | Command::SendKeys
-    )
+    !matches!(command, Command::OpenConsole | Command::FullScreen | Command::Capture | Command::SendKeys)
 }
 
 /// Whether a command is asked of one machine.
@@ -55,6 +45,8 @@ impl HomeScreen {
             Command::CloseWindow => drop(self.window().hide()),
             Command::About => self.show_about(),
             Command::Import => self.choose_import(),
+            Command::NewMachine => self.make(None),
+            Command::Preferences => self.shown(command, None, self.windows().open_preferences()),
             _ => self.run_with(command, ""),
         }
     }
@@ -71,6 +63,8 @@ impl HomeScreen {
             Command::ShowLog => self.show_log(&machine),
             Command::ShowFiles => self.show_files(&machine),
             Command::Screenshot => self.screenshot(&machine),
+            Command::OpenDisplay => self.shown(command, Some(&machine.path), self.windows().open_display(&machine.path)),
+            Command::Settings => self.shown(command, Some(&machine.path), self.windows().open_settings(&machine.path)),
             _ if self.ask(command, &machine) => {}
             _ => self.perform(command, &machine),
         }
@@ -106,6 +100,25 @@ impl HomeScreen {
             },
             |_, ()| Vec::new(),
         );
+    }
+
+    /// Opens the wizard, for an ISO or a disk image where there is one.
+    pub(crate) fn make(&self, preset: Option<PathBuf>) {
+        let this = self.weak();
+        let opened = self.windows().open_wizard(preset, move |made| {
+            if let Some(screen) = this.upgrade() {
+                screen.select(&made.machine.path);
+            }
+        });
+        self.shown(Command::NewMachine, None, opened);
+    }
+
+    /// Says why a window could not be opened.
+    fn shown(&self, command: Command, machine: Option<&Path>, opened: Result<(), slint::PlatformError>) {
+        if let Err(error) = opened {
+            let error = Error::new(ErrorKind::Io, "The window cannot be opened").with_source(error);
+            self.failed(command.label().into(), machine, &error);
+        }
     }
 
     /// Gives a machine, or its copy, a name.

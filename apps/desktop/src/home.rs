@@ -20,6 +20,7 @@ use view_model::home::{Change, Entry, Filter, Home, Tag, Tone as MarkTone, Works
 use view_model::{Command, Platform};
 
 use crate::engine::Engine;
+use crate::windows::{Windows, dress};
 use crate::words::{command, number, say};
 use crate::{Action, FactLine, HomeMenuLine, HomeModel, HomeWindow, Icons, MachineLine, TagLine, Tone, WorkLine, commands, rows};
 use dialogs::Asked;
@@ -29,6 +30,7 @@ use page::Page;
 pub struct HomeScreen {
     window: HomeWindow,
     engine: Engine,
+    windows: Rc<Windows>,
     this: Weak<Self>,
     home: RefCell<Home>,
     works: RefCell<Works>,
@@ -69,11 +71,12 @@ impl HomeScreen {
     ///
     /// # Errors
     /// Where there is no display.
-    pub fn open(engine: &Engine) -> Result<Rc<Self>, slint::PlatformError> {
+    pub fn open(engine: &Engine, windows: &Rc<Windows>) -> Result<Rc<Self>, slint::PlatformError> {
         let window = HomeWindow::new()?;
         let screen = Rc::new_cyclic(|this| Self {
             window,
             engine: engine.clone(),
+            windows: windows.clone(),
             this: this.clone(),
             home: RefCell::default(),
             works: RefCell::default(),
@@ -85,6 +88,7 @@ impl HomeScreen {
             later: Timer::default(),
             minute: Timer::default(),
         });
+        dress(&screen.window, windows.preferred());
         screen.connect();
         screen.take_drops();
         screen.follow_library();
@@ -99,6 +103,10 @@ impl HomeScreen {
     /// Where its work is done.
     pub(crate) const fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(crate) const fn windows(&self) -> &Rc<Windows> {
+        &self.windows
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {

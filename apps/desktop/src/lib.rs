@@ -5,7 +5,7 @@
 //!
 //! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
 //! - [`home`]: the home window; [`commands`] carries out what is asked for there.
-//! - [`display`]: machine windows.
+//! - [`windows`]: which other windows are open; [`display`]: those of machines.
 //! - [`wizard`]: the window that makes a machine.
 //! - [`editor`]: the window with a machine's settings.
 //! - [`preferences`]: the window with what a person prefers; [`prefer`] keeps it and tells the others.
@@ -26,6 +26,7 @@ pub mod portal;
 pub mod prefer;
 pub mod preferences;
 pub mod rows;
+pub mod windows;
 pub mod wizard;
 pub mod words;
 

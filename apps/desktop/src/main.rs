@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use desktop::display::{MachineWindows, MouseMotion};
+use desktop::display::MouseMotion;
 use desktop::engine::Engine;
 use desktop::home::HomeScreen;
+use desktop::windows::Windows;
 use library::Library;
 use slint::ComponentHandle as _;
 use supervisor_api::Places;
 use tracing_subscriber::EnvFilter;
-use view_model::preferences::Preferences;
 
 /// Runs virtual machines on this computer, in windows.
 #[derive(Debug, Parser)]
@@ -40,14 +40,13 @@ fn run(cli: &Cli) -> Result<()> {
     let engine = Engine::start(Library::open(places)?)?;
     // Movements of a mouse that the guest has come to nobody else.
     slint::BackendSelector::new().with_winit_custom_application_handler(MouseMotion).select().context("Cannot reach a display")?;
-    let file = engine.library().places().state.join("preferences.json");
-    let windows = MachineWindows::new(engine.clone(), move || Preferences::read(&std::fs::read(&file).unwrap_or_default()).0);
+    let windows = Windows::new(&engine);
     if cli.machines.is_empty() {
-        let home = HomeScreen::open(&engine).context("Cannot open a window; is there a display?")?;
+        let home = HomeScreen::open(&engine, &windows).context("Cannot open a window; is there a display?")?;
         return home.window().run().context("The windows' event loop has failed");
     }
     for machine in &cli.machines {
-        windows.open(machine).context("Cannot open a window; is there a display?")?;
+        windows.open_display(machine).context("Cannot open a window; is there a display?")?;
     }
     slint::run_event_loop().context("The windows' event loop has failed")
 }

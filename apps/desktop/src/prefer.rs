@@ -22,7 +22,7 @@ struct Shared {
     engine: Engine,
     file: PathBuf,
     values: RefCell<Preferences>,
-    told: RefCell<Vec<Box<dyn Fn(&Preferences)>>>,
+    told: RefCell<Vec<Box<dyn Fn(&Preferences) -> bool>>>,
     keeper: Arc<Keeper>,
 }
 
@@ -55,10 +55,11 @@ impl Preferred {
         self.0.values.borrow().clone()
     }
 
-    /// `tell` hears of every change, and of how they are now.
-    pub fn follow(&self, tell: impl Fn(&Preferences) + 'static) {
-        tell(&self.now());
-        self.0.told.borrow_mut().push(Box::new(tell));
+    /// `tell` hears of every change, and of how they are now, until it says that nobody is there to hear.
+    pub fn follow(&self, tell: impl Fn(&Preferences) -> bool + 'static) {
+        if tell(&self.now()) {
+            self.0.told.borrow_mut().push(Box::new(tell));
+        }
     }
 
     /// Prefers something, tells everybody and keeps it. `failed` hears where it could not be kept.
@@ -68,9 +69,7 @@ impl Preferred {
     pub fn set(&self, key: &str, value: Value, failed: impl FnOnce(String) + 'static) -> Result<(), Message> {
         self.0.values.borrow_mut().set(key, value)?;
         let now = self.now();
-        for tell in self.0.told.borrow().iter() {
-            tell(&now);
-        }
+        self.0.told.borrow_mut().retain(|tell| tell(&now));
         let (file, keeper) = (self.0.file.clone(), self.0.keeper.clone());
         *keeper.latest.lock().unwrap_or_else(PoisonError::into_inner) = now.to_json();
         let stored = |stored: Result<(), String>| {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use desktop::engine::Engine;
 use desktop::home::HomeScreen;
+use desktop::windows::Windows;
 use desktop::{HomeModel, HomeWindow};
 use i_slint_backend_testing::{ElementHandle, init_integration_test_with_system_time};
 use library::{CreateSpec, Job, Library};
@@ -59,7 +60,7 @@ fn a_library_is_seen_searched_and_changed() {
     let folder = tempfile::tempdir().unwrap();
     let library = library(folder.path());
     let engine = Engine::start(library).unwrap();
-    let screen = HomeScreen::open(&engine).unwrap();
+    let screen = HomeScreen::open(&engine, &Windows::new(&engine)).unwrap();
     screen.window().show().unwrap();
     let done = Rc::new(Cell::new(false));
     let ended = done.clone();

@@ -24,20 +24,22 @@ use std::rc::Rc;
 use view_model::preferences::Preferences;
 
 use crate::engine::Engine;
+use crate::prefer::Preferred;
+use crate::windows::dress;
 pub use grab::MouseMotion;
 use screen::MachineScreen;
 
 /// The machine windows that are open, by machine and head.
 pub struct MachineWindows {
     engine: Engine,
-    preferences: Box<dyn Fn() -> Preferences>,
+    preferred: Preferred,
     heads: RefCell<HashMap<(PathBuf, usize), Rc<MachineScreen>>>,
 }
 
 impl MachineWindows {
-    /// None yet. `preferences` is asked whenever a window opens or closes.
-    pub fn new(engine: Engine, preferences: impl Fn() -> Preferences + 'static) -> Rc<Self> {
-        Rc::new(Self { engine, preferences: Box::new(preferences), heads: RefCell::default() })
+    /// None yet.
+    pub fn new(engine: Engine, preferred: Preferred) -> Rc<Self> {
+        Rc::new(Self { engine, preferred, heads: RefCell::default() })
     }
 
     /// Opens the window of a machine's first head, or raises it where it is open.
@@ -60,6 +62,7 @@ impl MachineWindows {
             return Ok(());
         }
         let screen = MachineScreen::open(self, machine, head)?;
+        dress(screen.window(), &self.preferred);
         self.heads.borrow_mut().insert(key, screen);
         Ok(())
     }
@@ -79,7 +82,7 @@ impl MachineWindows {
     }
 
     fn preferences(&self) -> Preferences {
-        (self.preferences)()
+        self.preferred.now()
     }
 
     /// Whether a window other than that of `head` shows the machine.

@@ -127,6 +127,10 @@ impl MachineScreen {
     }
 
     /// Brings the window before the others.
+    pub(super) const fn window(&self) -> &MachineWindow {
+        &self.window
+    }
+
     pub fn raise(&self) {
         self.window.window().set_minimized(false);
         self.window.window().with_winit_window(|window| window.focus_window());

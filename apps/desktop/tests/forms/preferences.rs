@@ -17,7 +17,10 @@ fn what_is_preferred_is_told_and_kept() {
         assert!(wrong.is_empty());
         let told: Rc<RefCell<Vec<String>>> = Rc::default();
         let hear = told.clone();
-        preferred.follow(move |now| hear.borrow_mut().push(now.word(APPEARANCE)));
+        preferred.follow(move |now| {
+            hear.borrow_mut().push(now.word(APPEARANCE));
+            true
+        });
         let screen = PreferencesScreen::open(&engine, &preferred).unwrap();
         let window = screen.window();
         until("the page", || find(window, "Appearance", Combobox).is_some()).await;
