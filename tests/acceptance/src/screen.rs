@@ -119,12 +119,6 @@ impl App<'_> {
         self.screen.xdotool(&["windowsize", &self.window, &width.to_string(), &height.to_string()]);
     }
 
-    /// Closes its window as a person does, and waits for the app, which has no other.
-    pub fn close(mut self) {
-        self.screen.xdotool(&["windowquit", &self.window]);
-        eventually("the app ends with its last window", PATIENCE, || self.process.try_wait().unwrap());
-    }
-
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()
