@@ -64,7 +64,7 @@ impl HomeScreen {
             Command::ShowFiles => self.show_files(&machine),
             Command::Screenshot => self.screenshot(&machine),
             Command::OpenDisplay => self.shown(command, Some(&machine.path), self.windows().open_display(&machine.path)),
-            Command::Settings => self.shown(command, Some(&machine.path), self.windows().open_settings(&machine.path)),
+            Command::Settings => self.shown(command, Some(&machine.path), self.windows().open_settings(&machine.path, || {})),
             _ if self.ask(command, &machine) => {}
             _ => self.perform(command, &machine),
         }
@@ -72,7 +72,7 @@ impl HomeScreen {
 
     /// Carries out a command that needs no further word.
     pub(crate) fn perform(&self, command: Command, machine: &Machine) {
-        let (library, of) = (self.engine().library().clone(), machine.clone());
+        let (library, of, path) = (self.engine().library().clone(), machine.clone(), machine.path.clone());
         let title = command
             .work(&machine.name)
             .unwrap_or_else(|| Message::said(format!("{}: \"{}\"", say(command.label()).trim_end_matches('…'), machine.name)));
@@ -98,7 +98,13 @@ impl HomeScreen {
                     _ => Ok(()),
                 }
             },
-            |_, ()| Vec::new(),
+            move |screen, ()| {
+                // Whoever starts a machine wants to see it.
+                if matches!(command, Command::Start | Command::StartDisposable) {
+                    screen.shown(Command::OpenDisplay, Some(&path), screen.windows().open_display(&path));
+                }
+                Vec::new()
+            },
         );
     }
 
@@ -106,8 +112,19 @@ impl HomeScreen {
     pub(crate) fn make(&self, preset: Option<PathBuf>) {
         let this = self.weak();
         let opened = self.windows().open_wizard(preset, move |made| {
-            if let Some(screen) = this.upgrade() {
-                screen.select(&made.machine.path);
+            let Some(screen) = this.upgrade() else { return };
+            let machine = made.made.machine;
+            screen.select(&machine.path);
+            if made.open_settings {
+                let (this, path, start) = (this.clone(), machine.path.clone(), made.start);
+                let opened = screen.windows().open_settings(&path, move || {
+                    if let Some(screen) = this.upgrade().filter(|_| start) {
+                        screen.perform(Command::Start, &machine);
+                    }
+                });
+                screen.shown(Command::Settings, Some(&path), opened);
+            } else if made.start {
+                screen.perform(Command::Start, &machine);
             }
         });
         self.shown(Command::NewMachine, None, opened);

@@ -393,7 +393,11 @@ impl HomeScreen {
                     winit::event::WindowEvent::HoveredFileCancelled => screen.model().set_dragging(false),
                     winit::event::WindowEvent::DroppedFile(path) => {
                         screen.model().set_dragging(false);
-                        screen.import(path);
+                        if is_bundle(path) {
+                            screen.import(path);
+                        } else {
+                            screen.make(Some(path.clone()));
+                        }
                     }
                     _ => {}
                 }
@@ -401,6 +405,11 @@ impl HomeScreen {
             EventResult::Propagate
         });
     }
+}
+
+/// Whether a file that was dropped is a machine; anything else is what one is made from.
+fn is_bundle(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ["utm", "zip"].iter().any(|bundle| ending.eq_ignore_ascii_case(bundle)))
 }
 
 async fn watch(library: &library::Library, sender: &UnboundedSender<News>) -> library::Result<()> {

@@ -18,11 +18,14 @@ const FILE: &str = "preferences.json";
 #[derive(Clone)]
 pub struct Preferred(Rc<Shared>);
 
+/// Hears of every change; says whether it wants to hear of more.
+type Follower = Box<dyn Fn(&Preferences) -> bool>;
+
 struct Shared {
     engine: Engine,
     file: PathBuf,
     values: RefCell<Preferences>,
-    told: RefCell<Vec<Box<dyn Fn(&Preferences) -> bool>>>,
+    told: RefCell<Vec<Follower>>,
     keeper: Arc<Keeper>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use library::Made;
+use crate::wizard::Made;
 use slint::winit_030::WinitWindowAccessor as _;
 use slint::{ComponentHandle, Global, PlatformError};
 use view_model::preferences::APPEARANCE;
@@ -58,18 +58,18 @@ impl Windows {
         self.machines.open(machine)
     }
 
-    /// Shows a machine's settings.
+    /// Shows a machine's settings; `closed` is told when they are closed, unless they are open already.
     ///
     /// # Errors
     /// Where no window can be made.
-    pub fn open_settings(&self, machine: &Path) -> Result<(), PlatformError> {
+    pub fn open_settings(&self, machine: &Path, closed: impl Fn() + 'static) -> Result<(), PlatformError> {
         let mut editors = self.editors.borrow_mut();
         editors.retain(|_, editor| editor.strong_count() > 0);
         if let Some(editor) = editors.get(machine).and_then(Weak::upgrade) {
             raise(editor.window());
             return Ok(());
         }
-        let editor = EditorScreen::open(&self.engine, machine)?;
+        let editor = EditorScreen::open_then(&self.engine, machine, closed)?;
         dress(editor.window(), &self.preferred);
         editors.insert(machine.to_path_buf(), Rc::downgrade(&editor));
         Ok(())

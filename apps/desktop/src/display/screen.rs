@@ -126,11 +126,12 @@ impl MachineScreen {
         Ok(screen)
     }
 
-    /// Brings the window before the others.
+    /// The window.
     pub(super) const fn window(&self) -> &MachineWindow {
         &self.window
     }
 
+    /// Brings the window before the others.
     pub fn raise(&self) {
         self.window.window().set_minimized(false);
         self.window.window().with_winit_window(|window| window.focus_window());
