@@ -64,6 +64,8 @@ fn devices_come_and_go_and_other_programs_are_noticed() {
         let machine = machine(&engine).await;
         let screen = EditorScreen::open(&engine, &machine.path).unwrap();
         let window = screen.window();
+        // Only what is inside the window is found.
+        window.window().set_size(slint::LogicalSize::new(1280.0, 2400.0));
         press(window, "Add: Network", Button).await;
         until("the card", || window.get_heading().starts_with("Network")).await;
         press(window, "Forward a port", Button).await;
