@@ -107,9 +107,11 @@ async fn walk(engine: &Engine, window: &HomeWindow, folder: &Path) {
     let model = HomeModel::get(window);
     model.invoke_run(desktop::words::number(view_model::Command::Rename));
     until("the dialog", || model.get_dialog_open()).await;
-    model.set_dialog_name("a/b".into());
-    model.invoke_name_edited("a/b".into());
-    assert!(!model.get_dialog_wrong().is_empty());
+    for wrong in ["Web\u{7}server", "Desktop"] {
+        model.set_dialog_name(wrong.into());
+        model.invoke_name_edited(wrong.into());
+        assert!(!model.get_dialog_wrong().is_empty(), "{wrong:?}");
+    }
     model.set_dialog_name("Web server".into());
     model.invoke_name_edited("Web server".into());
     assert!(model.get_dialog_wrong().is_empty(), "{}", model.get_dialog_wrong());

@@ -69,25 +69,24 @@ impl HomeScreen {
         self.show(Asked::Name(command, machine.clone()), DialogKind::Name, &format!("{label} \"{}\"", machine.name), "");
         let model = self.model();
         model.set_dialog_accept(label.into());
-        let name = if command == Command::Clone { self.free_name(&machine.name) } else { machine.name.clone() };
+        let name = if command == Command::Clone { self.home.borrow().free_name(&machine.name) } else { machine.name.clone() };
         model.set_dialog_name(name.into());
-    }
-
-    /// The name with the first number that no machine has yet.
-    fn free_name(&self, name: &str) -> String {
-        let home = self.home.borrow();
-        let taken: Vec<&str> = (0..home.len()).filter_map(|line| home.entry(line)).map(|entry| entry.machine().name.as_str()).collect();
-        let numbered = |number: u32| format!("{name} {number}");
-        (2..).map(numbered).find(|name| !taken.contains(&name.as_str())).unwrap_or_default()
     }
 
     /// Says what is wrong with a name while it is typed.
     fn judge(&self, name: &str) {
         let asked = self.asked.borrow();
         let Some(Asked::Name(command, machine)) = asked.as_ref() else { return };
-        let same = *command == Command::Rename && name == machine.name;
-        let wrong = if same { Ok(()) } else { check_name_text(name) };
-        self.model().set_dialog_wrong(wrong.err().map(|error| error.to_string()).unwrap_or_default().into());
+        let wrong = if *command == Command::Rename && name == machine.name {
+            String::new()
+        } else if let Err(error) = check_name_text(name) {
+            error.to_string()
+        } else if self.home.borrow().has_name(name) {
+            self.model().invoke_name_taken(name.into()).into()
+        } else {
+            String::new()
+        };
+        self.model().set_dialog_wrong(wrong.into());
     }
 
     fn accepted(&self) {

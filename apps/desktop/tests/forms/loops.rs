@@ -32,7 +32,7 @@ pub fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Engine, PathBuf) 
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{what} has not happened");
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} has not happened");
         turn().await;
     }
 }

@@ -1,6 +1,6 @@
 //! The list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,6 +90,18 @@ impl Home {
     /// A machine by its bundle, whether or not the list shows it.
     pub fn machine(&self, path: &Path) -> Option<&Entry> {
         self.entries.get(path)
+    }
+
+    /// Whether a machine has this name, whether or not the list shows it.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.entries.values().any(|entry| entry.machine().name == name)
+    }
+
+    /// The name with the first number that no machine has yet, for a copy of one with this name.
+    pub fn free_name(&self, name: &str) -> String {
+        let taken: HashSet<&str> = self.entries.values().map(|entry| entry.machine().name.as_str()).collect();
+        let numbered = |number: u32| format!("{name} {number}");
+        (2..).map(numbered).find(|name| !taken.contains(name.as_str())).unwrap_or_default()
     }
 
     /// What to say instead of a list without lines.

@@ -67,6 +67,14 @@ fn what_runs_comes_first_and_what_is_broken_keeps_its_place() {
 }
 
 #[test]
+fn a_copy_gets_a_name_that_no_machine_has_even_one_that_a_search_hides() {
+    let mut home = Home::new(vec![machine("Debian"), machine("Debian 2"), machine("Alpine")]);
+    home.set_filter(Filter::new("alp", Vec::new()));
+    assert_eq!((home.len(), home.free_name("Debian").as_str(), home.free_name("Alpine").as_str()), (1, "Debian 3", "Alpine 2"));
+    assert!(home.has_name("Debian 2") && !home.has_name("Debian 3"));
+}
+
+#[test]
 fn a_disk_that_is_unplugged_takes_its_machine_along_only_for_a_while() {
     let mut home = Home::new(vec![Machine { registered: true, ..machine("Travel") }]);
     let gone = Condition::Unavailable { missing: true, why: "No such file or directory".into() };
