@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::portal::{self, Question};
 use crate::rows::texts;
 use crate::words::say;
-use crate::{StepLine, SummaryLine, SystemLine, WizardDisk, WizardFile, WizardWindow, WizardWrong};
+use crate::{StepLine, SummaryLine, SystemLine, WizardDisk, WizardFile, WizardWindow};
 
 /// A machine that was made, and what was wished for it.
 #[derive(Debug, Clone, PartialEq)]

@@ -126,11 +126,16 @@ async fn walk(engine: &Engine, window: &HomeWindow, folder: &Path) {
     until("the copy", || names(window) == ["Desktop", "Web server", "Web server 2"]).await;
     until("the copy's page", || model.get_name() == "Web server 2").await;
 
-    // Starting it without a supervisor fails, and that stays until somebody has read it.
-    model.invoke_run(desktop::words::number(view_model::Command::Start));
+    // What fails stays until somebody has read it: meanwhile something else has taken the copy's name.
+    model.invoke_run(desktop::words::number(view_model::Command::Clone));
+    model.set_dialog_name("Mail".into());
+    model.invoke_name_edited("Mail".into());
+    std::fs::write(folder.join("machines/Mail.utm"), "no machine").unwrap();
+    model.invoke_accept();
     until("the failure", || model.get_works().iter().any(|work| work.failed)).await;
-    press(window, "Dismiss Starting \"Web server 2\"");
+    press(window, "Dismiss Cloning \"Web server 2\"");
     until("that it is gone", || model.get_works().row_count() == 0).await;
+    assert_eq!(model.get_name(), "Web server 2");
 
     // Throwing away asks first.
     model.invoke_run(desktop::words::number(view_model::Command::Delete));

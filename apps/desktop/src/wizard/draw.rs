@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bundle::{Architecture, Configuration, tables};
+use bundle::{Architecture, Configuration};
 use library::Os;
 use slint::SharedString;
 use view_model::wizard::{How, Installer, Step, StepProblem, systems};
@@ -11,7 +11,7 @@ use view_model::{mebibytes, read_bytes};
 use super::{Seen, TypedDisk, WizardScreen};
 use crate::rows::{place, put};
 use crate::words::say;
-use crate::{StepLine, SummaryLine, SystemLine, WizardDisk, WizardWrong};
+use crate::{StepLine, SystemLine, WizardDisk, WizardWrong};
 
 impl WizardScreen {
     pub(super) fn draw(&self, seen: &Seen) {
