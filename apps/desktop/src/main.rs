@@ -1,6 +1,5 @@
 //! `vivarium`, the desktop app.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -18,8 +17,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "vivarium", version)]
 struct Cli {
-    /// Bundles whose windows to open at once, instead of the list
-    machines: Vec<PathBuf>,
+    /// Machines, by name, UUID or bundle, whose windows to open at once, instead of the list
+    machines: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -37,16 +36,18 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let places = Places::from_environment().context("Cannot find out where machines are kept")?;
-    let engine = Engine::start(Library::open(places)?)?;
+    let library = Library::open(places)?;
+    let machines = cli.machines.iter().map(|query| library.find(query).map_err(library::Error::from)).collect::<Result<Vec<_>, _>>()?;
+    let engine = Engine::start(library)?;
     // Movements of a mouse that the guest has come to nobody else.
     slint::BackendSelector::new().with_winit_custom_application_handler(MouseMotion).select().context("Cannot reach a display")?;
     let windows = Windows::new(&engine);
-    if cli.machines.is_empty() {
+    if machines.is_empty() {
         let home = HomeScreen::open(&engine, &windows).context("Cannot open a window; is there a display?")?;
         return home.window().run().context("The windows' event loop has failed");
     }
-    for machine in &cli.machines {
-        windows.open_display(machine).context("Cannot open a window; is there a display?")?;
+    for machine in &machines {
+        windows.open_display(&machine.path).context("Cannot open a window; is there a display?")?;
     }
     slint::run_event_loop().context("The windows' event loop has failed")
 }

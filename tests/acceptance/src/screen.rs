@@ -104,9 +104,15 @@ pub struct App<'s> {
 }
 
 impl App<'_> {
-    /// Gives its window the keyboard.
+    /// Gives its window the keyboard. There is no window manager that would, and a window that is not shown yet cannot have it.
+    ///
+    /// # Panics
+    /// Where it does not get it.
     pub fn focus(&self) {
-        self.screen.xdotool(&["windowfocus", "--sync", &self.window]);
+        eventually("the window has the keyboard", PATIENCE, || {
+            self.screen.xdotool(&["windowfocus", &self.window]);
+            (self.screen.xdotool(&["getwindowfocus"]) == self.window).then_some(())
+        });
     }
 
     /// Presses a key.
