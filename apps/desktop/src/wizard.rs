@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use bundle::{Architecture, tables};
 use library::{Cancel, Host, Library, Plan};
-use machine::{Named, Offer};
+use machine::Named;
 use slint::{ComponentHandle as _, ModelRc, PlatformError, SharedString, VecModel};
 use supervisor_api::launch;
 use supervisor_api::wire::{Finding, FindingLevel};
@@ -71,7 +71,6 @@ struct State {
     /// The machine types of `catalog_of`.
     catalog: Vec<Named>,
     catalog_of: Option<Architecture>,
-    offer: Option<Offer>,
     cancel: Option<Cancel>,
 }
 
@@ -123,17 +122,7 @@ impl WizardScreen {
                 choices.disks = Some(vec![Disk::Copy(file)]);
             });
         }
-        let state = State {
-            wizard,
-            change: 0,
-            way: Way::Stay,
-            memory: None,
-            disks,
-            catalog: Vec::new(),
-            catalog_of: None,
-            offer: None,
-            cancel: None,
-        };
+        let state = State { wizard, change: 0, way: Way::Stay, memory: None, disks, catalog: Vec::new(), catalog_of: None, cancel: None };
         let screen = Rc::new(Self {
             window: WizardWindow::new()?,
             engine: engine.clone(),
@@ -399,23 +388,21 @@ impl WizardScreen {
     /// Asks what the machine type offers, and which types the architecture has.
     fn ask_offer(self: &Rc<Self>) {
         let (spec, architecture, known) = {
-            let mut state = self.state.borrow_mut();
-            state.offer = None;
+            let state = self.state.borrow();
             let architecture = state.wizard.architecture();
             (state.wizard.spec(), architecture, state.catalog_of == Some(architecture))
         };
         let library = self.engine.library().clone();
-        let wanted = (spec.architecture, spec.machine.clone(), spec.os);
+        let wanted = (spec.architecture, spec.machine.clone(), spec.os, spec.memory_mib);
         let weak = Rc::downgrade(self);
         self.engine.ask(async move { library.offered(&spec).await }, move |offered| {
             let Some(screen) = weak.upgrade() else { return };
             let mut state = screen.state.borrow_mut();
             let choices = state.wizard.choices();
-            if (choices.architecture, choices.machine.clone(), choices.os) != wanted {
+            if (choices.architecture, choices.machine.clone(), choices.os, choices.memory_mib) != wanted {
                 return;
             }
             let offer = offered.ok().and_then(|offered| offered.offer);
-            state.offer.clone_from(&offer);
             state.wizard.set_offer(offer);
             drop(state);
             screen.look(Way::Stay);

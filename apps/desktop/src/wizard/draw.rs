@@ -114,7 +114,7 @@ impl WizardScreen {
         }
         put(&self.rows.machine_types, known);
         window.set_machine_type(place(index));
-        let needs = state.offer.as_ref().and_then(|offer| offer.needs.as_ref()).is_some_and(|needs| needs.firmware);
+        let needs = state.wizard.offer().and_then(|offer| offer.needs.as_ref()).is_some_and(|needs| needs.firmware);
         window.set_rom_shown(needs || choices.rom.is_some());
         window.set_rom(choices.rom.as_ref().map(|rom| rom.display().to_string()).unwrap_or_default().into());
         window.set_display(choices.display.unwrap_or(true));

@@ -130,8 +130,8 @@ impl Wizard {
         &self.choices
     }
 
-    /// Chooses. What another choice has made impossible is forgotten. Returns whether [`Self::spec`] now is about another machine type, for
-    /// which [`library::Library::offered`] has to be asked anew.
+    /// Chooses. What another choice has made impossible is forgotten. Returns whether [`Self::spec`] now is about another machine type or other
+    /// memory, for which [`library::Library::offered`] has to be asked anew.
     pub fn choose(&mut self, change: impl FnOnce(&mut Choices)) -> bool {
         let before = self.choices.clone();
         change(&mut self.choices);
@@ -154,10 +154,20 @@ impl Wizard {
         if other_type {
             self.offer = None;
         }
-        other_type
+        let other_memory = before.memory_mib != self.choices.memory_mib;
+        if let (true, Some(offer), Some(memory)) = (other_memory, &mut self.offer, self.choices.memory_mib) {
+            // Whether the board takes so much is yet to be found out. What else it offers stays.
+            offer.memory_mib = memory;
+        }
+        other_type || other_memory
     }
 
     /// What the machine type offers, when that is known.
+    pub const fn offer(&self) -> Option<&Offer> {
+        self.offer.as_ref()
+    }
+
+    /// Takes in what the machine type offers.
     pub fn set_offer(&mut self, offer: Option<Offer>) {
         self.offer = offer;
     }

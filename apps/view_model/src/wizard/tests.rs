@@ -165,6 +165,21 @@ fn a_macintosh_asks_for_its_rom() {
 }
 
 #[test]
+fn other_memory_is_found_out_about_anew() {
+    let mut wizard = Wizard::new(host());
+    wizard.choose(|choices| choices.installer = Some(Installer::Nothing));
+    let offer =
+        |memory_mib| Offer { cpus_max: 8, memory_mib, disks: vec!["VirtIO".into()], displays: vec!["VGA".into()], ..Offer::default() };
+    let offer = |memory_mib| Offer { firmware: Some("bios-256k.bin".into()), networks: vec!["virtio-net-pci".into()], ..offer(memory_mib) };
+    wizard.set_offer(Some(offer(4096)));
+    assert!(wizard.choose(|choices| choices.memory_mib = Some(512)), "the offer was about other memory");
+    assert!(wizard.order().is_ok(), "nothing is refused that has not been found out: {:?}", wizard.problems());
+    assert!(!wizard.choose(|choices| choices.memory_mib = Some(512)));
+    wizard.set_offer(Some(offer(256)));
+    assert_eq!(wizard.order().unwrap_err()[0].field, "memory", "the board takes less");
+}
+
+#[test]
 fn a_name_that_is_taken_is_told_until_it_is_another() {
     let mut wizard = Wizard::new(host());
     wizard.choose(|choices| (choices.installer, choices.name) = (Some(Installer::Nothing), "Debian".into()));
