@@ -159,7 +159,10 @@ impl Orders {
 
     /// A button.
     pub fn button(&mut self, text: Text, order: Order) -> StageButton {
-        StageButton { text: say(text), order: self.number(order) }
+        let label = say(text);
+        // The question that an ellipsis announces has been asked by then.
+        let label = if matches!(order, Order::Confirmed(_)) { label.trim_end_matches([' ', '…']).into() } else { label };
+        StageButton { text: label, order: self.number(order) }
     }
 }
 
