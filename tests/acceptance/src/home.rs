@@ -198,12 +198,22 @@ impl Home {
     /// Another of the built programs, as [`Self::command`].
     pub fn program<S: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = S>) -> Command {
         let programs = programs();
-        let mut command = Command::new(self.other.as_ref().map_or(&programs, |(own, _)| own).join(name));
+        let mut command = self.person(self.other.as_ref().map_or(&programs, |(own, _)| own).join(name));
+        command.args(arguments);
+        command
+    }
+
+    /// A program of the system's, with the environment of [`Self::command`].
+    pub fn other_program(&self, name: &str) -> Command {
+        self.person(PathBuf::from(name))
+    }
+
+    fn person(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
         if let Some((_, user)) = self.other {
             command.uid(user).gid(user);
         }
         command
-            .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
@@ -211,7 +221,7 @@ impl Home {
             .env("XDG_RUNTIME_DIR", self.path().join("run"))
             .env("XDG_DATA_HOME", self.path().join("data"))
             // What the installed QEMU can do is found out once for all tests.
-            .env("XDG_CACHE_HOME", programs.join("acceptance-cache"))
+            .env("XDG_CACHE_HOME", programs().join("acceptance-cache"))
             .env("TZ", "UTC")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.path())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Home, Picture, eventually, program, programs, skip};
+use crate::{Home, Picture, Tree, eventually, program, programs, skip};
 
 /// How long the app may take for anything, beside others on a slow computer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,22 +67,35 @@ impl Screen {
         if done.status.success() { String::from_utf8_lossy(&done.stdout).trim().to_owned() } else { String::new() }
     }
 
+    /// A program on this screen.
+    pub fn dress(&self, mut command: Command) -> Command {
+        command.env("DISPLAY", &self.name).env("SLINT_BACKEND", "winit-software");
+        command
+    }
+
     /// Starts the app with the window of a machine, and gives that window the keyboard.
     ///
     /// # Panics
     /// Where it is not built, or has no window.
     pub fn open(&self, home: &Home, machine: &str) -> App<'_> {
+        self.run(home.program("vivarium", [home.bundle(machine)]), machine)
+    }
+
+    /// Starts the app with the list of machines, where a screen reader can reach it, and gives its window the keyboard.
+    ///
+    /// # Panics
+    /// Where it is not built, or has no window.
+    pub fn open_home(&self, home: &Home, tree: &Tree) -> App<'_> {
+        let mut command = home.program("vivarium", [""; 0]);
+        command.env("DBUS_SESSION_BUS_ADDRESS", &tree.address);
+        self.run(command, "Vivarium")
+    }
+
+    fn run(&self, command: Command, title: &str) -> App<'_> {
         assert!(programs().join("vivarium").is_file(), "vivarium is not built: run `cargo build --workspace --bins`");
-        let mut command = home.program("vivarium", [home.bundle(machine)]);
-        command.env("DISPLAY", &self.name).env("SLINT_BACKEND", "winit-software").env("VIVARIUM_LOG", "desktop=debug");
-        let process = command.spawn().unwrap();
+        let process = self.dress(command).env("VIVARIUM_LOG", "desktop=debug").spawn().unwrap();
         let mut app = App { screen: self, process, window: String::new() };
-        let title = format!("^{machine}$");
-        app.window = eventually("the app has a window", PATIENCE, || {
-            assert!(app.process.try_wait().unwrap().is_none(), "the app has ended");
-            let found = self.xdotool(&["search", "--name", &title]);
-            found.lines().next().map(str::to_owned)
-        });
+        app.window = app.window(title);
         app.focus();
         app
     }
@@ -104,15 +117,39 @@ pub struct App<'s> {
 }
 
 impl App<'_> {
+    /// Waits until it has a window with this title; as X numbers it.
+    ///
+    /// # Panics
+    /// Where it has none, or ends.
+    pub fn window(&mut self, title: &str) -> String {
+        let title = format!("^{title}$");
+        eventually(&format!("the app has a window {title}"), PATIENCE, || {
+            assert!(self.process.try_wait().unwrap().is_none(), "the app has ended");
+            let found = self.screen.xdotool(&["search", "--onlyvisible", "--name", &title]);
+            found.lines().next().map(str::to_owned)
+        })
+    }
+
+    /// Brings another of its windows to the front, and gives it the keyboard.
+    pub fn turn_to(&mut self, title: &str) {
+        self.window = self.window(title);
+        self.focus();
+    }
+
     /// Gives its window the keyboard. There is no window manager that would, and a window that is not shown yet cannot have it.
     ///
     /// # Panics
     /// Where it does not get it.
     pub fn focus(&self) {
         eventually("the window has the keyboard", PATIENCE, || {
-            self.screen.xdotool(&["windowfocus", &self.window]);
+            self.screen.xdotool(&["windowraise", &self.window, "windowfocus", &self.window]);
             (self.screen.xdotool(&["getwindowfocus"]) == self.window).then_some(())
         });
+    }
+
+    /// Writes into the field that has the keyboard, instead of what is there.
+    pub fn write(&self, text: &str) {
+        self.screen.xdotool(&["key", "ctrl+a", "type", "--delay", "5", text]);
     }
 
     /// Presses a key.
@@ -133,6 +170,9 @@ impl App<'_> {
 
 impl Drop for App<'_> {
     fn drop(&mut self) {
+        if let (true, Ok(Some(status))) = (std::thread::panicking(), self.process.try_wait()) {
+            eprintln!("the app has ended: {status}");
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -100,6 +100,12 @@ pub const GROUPS: &[Group] = &[
         ..GROUP
     },
     Group {
+        reason: "what screen readers reach windows by, as the tests do",
+        packages: &["at-spi2-core", "dbus"],
+        programs: &["dbus-daemon"],
+        ..GROUP
+    },
+    Group {
         reason: "what the benchmarks compare with",
         packages: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients"],
         programs: &["virsh"],
