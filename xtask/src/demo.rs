@@ -1,11 +1,14 @@
 //! `cargo xtask demo`: from nothing to a running machine. Sets up, builds, makes a machine with `viv` as a person would, starts it, waits
-//! for its prompt and takes a screenshot.
+//! for its prompt, takes a screenshot, and shows it in the app.
+
+mod app;
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use app::Appearance;
 use clap::Args;
 
 use crate::viv::{self, Viv};
@@ -20,9 +23,15 @@ pub struct Options {
     /// Leave the machine running
     #[arg(long)]
     keep: bool,
+    /// Take the pictures of the documentation anew, into docs/pictures
+    #[arg(long)]
+    write: bool,
 }
 
 const NAME: &str = "Demo";
+
+/// Where the pictures of the documentation are, in the repository.
+const PICTURES: &str = "docs/pictures";
 
 /// Seconds in which an emulated guest gets to its prompt, even on a slow computer.
 const PATIENCE: &str = "300";
@@ -50,7 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
     shown(&mut create)?;
     shown(&mut viv.command(["start", NAME, "--wait"]))?;
 
-    let outcome = look(&viv, &folder, &entry.prompt);
+    let outcome = look(&viv, &folder, &entry.prompt).and_then(|()| open(&viv, &folder, options.write));
     if options.keep && outcome.is_ok() {
         println!("\nThe machine runs on. With VIVARIUM_HOME={} in the environment:", viv.home.display());
         println!("  {0} console {NAME}        its serial console; Ctrl-] leaves it\n  {0} stop {NAME}", viv.program.display());
@@ -72,10 +81,22 @@ fn look(viv: &Viv, folder: &Path, prompt: &str) -> Result<()> {
     println!("\nThe machine started and its guest is at its prompt.");
     println!("  serial console  {}", log.display());
     println!("  screenshot      {} ({size} bytes)", screenshot.display());
-    if ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some()) {
-        println!("To see it: xdg-open {}", screenshot.display());
-    }
     Ok(())
+}
+
+/// Shows the machine in the app.
+fn open(viv: &Viv, folder: &Path, write: bool) -> Result<()> {
+    println!();
+    if write {
+        let pictures = process::root().join(PICTURES);
+        app::photograph(viv, &pictures, Appearance::Light, "")?;
+        return app::photograph(viv, &pictures, Appearance::Dark, "-dark");
+    }
+    if app::has_display() {
+        return app::show(viv);
+    }
+    println!("There is no display, so the app runs on an X server without a screen, and these are pictures of it:");
+    app::photograph(viv, &folder.join("pictures"), Appearance::Light, "")
 }
 
 /// Runs a command of the demo, shown as a person would type it.

@@ -17,6 +17,7 @@ mod sources;
 mod test;
 mod tidy;
 mod viv;
+mod x_server;
 
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ struct Arguments {
 enum Task {
     /// Install what building, running and testing need
     Setup(setup::Options),
-    /// Build, make a machine, start it and show what it shows
+    /// Build, make a machine, start it and show it in the app
     Demo(demo::Options),
     /// What a change must pass: format, layers, clippy, documentation, licences
     Check,
