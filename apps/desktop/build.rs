@@ -6,6 +6,8 @@ fn main() {
     let configuration = slint_build::CompilerConfiguration::new()
         .with_style("fluent".into())
         .embed_resources(slint_build::EmbedResourcesKind::EmbedFiles)
+        .with_default_translation_context(slint_build::DefaultTranslationContext::None)
+        .with_bundled_translations("lang")
         .with_debug_info(tested);
     if let Err(error) = slint_build::compile_with_config("ui/app.slint", configuration) {
         println!("cargo::error=Cannot compile the windows: {error}");

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    view_model::speak(view_model::Language::of_environment());
     let places = Places::from_environment().context("Cannot find out where machines are kept")?;
     let library = Library::open(places)?;
     let machines = cli.machines.iter().map(|query| library.find(query).map_err(library::Error::from)).collect::<Result<Vec<_>, _>>()?;

@@ -106,11 +106,15 @@ impl Windows {
     }
 }
 
-/// Light or dark as a person prefers, now and from now on.
+/// Light or dark as a person prefers, now and from now on, and in the language that is spoken.
 pub fn dress<C: ComponentHandle + 'static>(window: &C, preferred: &Preferred)
 where
     for<'a> Tokens<'a>: Global<'a, C>,
 {
+    // Only now that there is a window is there something to translate.
+    if let Err(error) = slint::select_bundled_translation(view_model::spoken().code()) {
+        tracing::error!("The windows stay in another language: {error}");
+    }
     let window = window.as_weak();
     preferred.follow(move |preferences| {
         let Some(window) = window.upgrade() else { return false };

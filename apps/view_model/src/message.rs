@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Command, editor};
+use crate::{Command, editor, spoken};
 
 /// A text for people: what it is called among translations, and what it says in English.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,13 +20,14 @@ impl Text {
     }
 }
 
+/// In the language that is [`spoken`].
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.english)
+        f.write_str(spoken().words(self))
     }
 }
 
-/// A text with its values. [`fmt::Display`] says it in English; whoever translates takes the text by its id and puts the values in.
+/// A text with its values. [`fmt::Display`] says it in the language that is [`spoken`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The text.
@@ -48,16 +49,9 @@ impl From<Text> for Message {
     }
 }
 
-impl Message {
-    /// In another language: `words` has the text's words there, with the same `{}`, by its id; English where it has none.
-    pub fn in_words(&self, words: impl FnOnce(&Text) -> Option<String>) -> String {
-        filled(words(&self.text).as_deref().unwrap_or(self.text.english), &self.values)
-    }
-}
-
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&filled(self.text.english, &self.values))
+        f.write_str(&filled(spoken().words(&self.text), &self.values))
     }
 }
 
@@ -101,14 +95,6 @@ mod tests {
         let text = Text { id: "x", english: "{} of {} used" };
         assert_eq!(text.with([&11, &"64 GiB"]).to_string(), "11 of 64 GiB used");
         assert_eq!(Message::said("100 {} %").to_string(), "100 {} %");
-    }
-
-    #[test]
-    fn other_languages_have_the_same_places() {
-        let used = Text { id: "used", english: "{} of {}" }.with([&11, &64]);
-        let german = |text: &Text| (text.id == "used").then(|| "{} von {}".to_owned());
-        assert_eq!(used.in_words(german), "11 von 64");
-        assert_eq!(Text { id: "other", english: "{} left" }.with([&5]).in_words(german), "5 left");
     }
 
     #[test]
