@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether this window has a command. The others belong to a machine's own window.
 pub const fn is_here(command: Command) -> bool {
-    !matches!(command, Command::OpenConsole | Command::FullScreen | Command::Capture | Command::SendKeys)
+    !matches!(command, Command::FullScreen | Command::Capture | Command::SendKeys)
 }
 
 /// Whether a command is asked of one machine.
@@ -51,7 +51,7 @@ impl HomeScreen {
         }
     }
 
-    /// The same, with the drive that is meant.
+    /// The same, with the drive, or the serial port, that is meant.
     pub(crate) fn run_with(&self, command: Command, drive: &str) {
         let Some(machine) = self.selected_for(command) else { return };
         match command {
@@ -64,6 +64,10 @@ impl HomeScreen {
             Command::ShowFiles => self.show_files(&machine),
             Command::Screenshot => self.screenshot(&machine),
             Command::OpenDisplay => self.shown(command, Some(&machine.path), self.windows().open_display(&machine.path)),
+            Command::OpenConsole => {
+                let port = drive.parse().unwrap_or_else(|_| self.first_port());
+                self.shown(command, Some(&machine.path), self.windows().open_port(&machine.path, port));
+            }
             Command::Settings => self.shown(command, Some(&machine.path), self.windows().open_settings(&machine.path, || {})),
             _ if self.ask(command, &machine) => {}
             _ => self.perform(command, &machine),
@@ -101,11 +105,21 @@ impl HomeScreen {
             move |screen, ()| {
                 // Whoever starts a machine wants to see it.
                 if matches!(command, Command::Start | Command::StartDisposable) {
-                    screen.shown(Command::OpenDisplay, Some(&path), screen.windows().open_display(&path));
+                    screen.show_machine(&path);
                 }
                 Vec::new()
             },
         );
+    }
+
+    /// Shows a machine's first display, or its first serial port where it has none.
+    pub(crate) fn show_machine(&self, path: &Path) {
+        let (this, of) = (self.weak(), path.to_path_buf());
+        self.windows().open_machine(path, move |error| {
+            if let Some(screen) = this.upgrade() {
+                screen.shown(Command::OpenDisplay, Some(&of), Err(error));
+            }
+        });
     }
 
     /// Opens the wizard, for an ISO or a disk image where there is one.

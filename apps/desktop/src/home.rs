@@ -281,10 +281,10 @@ impl HomeScreen {
 
     /// What a double click and Return do: show what runs, start what does not.
     fn open_selected(&self) {
-        for command in [Command::OpenDisplay, Command::Resume, Command::Start] {
-            if commands::is_here(command) && self.home.borrow().available(command).is_ok() {
-                return self.run(command);
-            }
+        // Whatever it has, a display or only a serial port.
+        match self.selected_for(Command::OpenConsole) {
+            Some(machine) => self.show_machine(&machine.path),
+            None => self.run(Command::Start),
         }
     }
 

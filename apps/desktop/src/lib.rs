@@ -1,11 +1,12 @@
-//! The desktop app: the home window over the library, and a window for each display.
+//! The desktop app: the home window over the library, and a window for each display and serial port.
 //!
 //! What is drawn is in `ui/`, in Slint; what is shown and what may be done is in `view_model` and `viewport`, without a toolkit. Here they
 //! meet, each window in a module of its own:
 //!
 //! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
 //! - [`home`]: the home window; [`commands`] carries out what is asked for there.
-//! - [`windows`]: which other windows are open; [`display`]: those of machines.
+//! - [`windows`]: which other windows are open; [`display`]: those of machines' displays; [`terminal`]: those of their serial ports.
+//!   [`follow`] tells them what becomes of the machine, [`standing`] is what they know of it, and [`pace`] how often they draw.
 //! - [`wizard`]: the window that makes a machine.
 //! - [`editor`]: the window with a machine's settings.
 //! - [`preferences`]: the window with what a person prefers; [`prefer`] keeps it and tells the others.
@@ -21,11 +22,15 @@ pub mod commands;
 pub mod display;
 pub mod editor;
 pub mod engine;
+pub mod follow;
 pub mod home;
+pub mod pace;
 pub mod portal;
 pub mod prefer;
 pub mod preferences;
 pub mod rows;
+pub mod standing;
+pub mod terminal;
 pub mod windows;
 pub mod wizard;
 pub mod words;

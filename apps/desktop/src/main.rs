@@ -48,7 +48,10 @@ fn run(cli: &Cli) -> Result<()> {
         return home.window().run().context("The windows' event loop has failed");
     }
     for machine in &machines {
-        windows.open_display(&machine.path).context("Cannot open a window; is there a display?")?;
+        windows.open_machine(&machine.path, |error| {
+            eprintln!("vivarium: Cannot open a window: {error}");
+            desktop::commands::quit();
+        });
     }
     slint::run_event_loop().context("The windows' event loop has failed")
 }

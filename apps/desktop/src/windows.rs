@@ -50,12 +50,30 @@ impl Windows {
         &self.preferred
     }
 
+    /// Shows what there is to see of a machine: its first display, or its first serial port. `failed` is told where no window can be made.
+    pub fn open_machine(&self, machine: &Path, failed: impl FnOnce(PlatformError) + 'static) {
+        self.machines.open(machine, failed);
+    }
+
     /// Shows a machine's first display.
     ///
     /// # Errors
     /// Where no window can be made.
     pub fn open_display(&self, machine: &Path) -> Result<(), PlatformError> {
-        self.machines.open(machine)
+        self.machines.open_head(machine, 0)
+    }
+
+    /// Shows a machine's serial port.
+    ///
+    /// # Errors
+    /// Where no window can be made.
+    pub fn open_port(&self, machine: &Path, port: usize) -> Result<(), PlatformError> {
+        self.machines.open_port(machine, port)
+    }
+
+    /// The windows of machines.
+    pub const fn machines(&self) -> &Rc<MachineWindows> {
+        &self.machines
     }
 
     /// Shows a machine's settings; `closed` is told when they are closed, unless they are open already.

@@ -167,7 +167,7 @@ commands! {
     /// Opens a window with its screen.
     OpenDisplay = Machine, "command.open_display", "Open display", ctrl("D"), ctrl_shift("O");
     /// Opens a window with its serial port.
-    OpenConsole = Machine, "command.open_console", "Open console", ctrl("T"), ctrl("T");
+    OpenConsole = Machine, "command.open_console", "Open terminal", ctrl("T"), ctrl("T");
     /// Saves a picture of its screen.
     Screenshot = Machine, "command.screenshot", "Take screenshot", ctrl_shift("S"), ctrl_shift("S");
     /// Puts a medium into a drive.

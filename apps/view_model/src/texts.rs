@@ -47,6 +47,7 @@ texts! {
     FACT_DISK = "fact.disk", "Disk";
     FACT_CD = "fact.cd", "CD";
     FACT_DRIVE = "fact.drive", "Drive";
+    FACT_SERIAL_TERMINAL = "fact.serial.terminal", "Terminal";
     FACT_NETWORK = "fact.network", "Network";
     FACT_SHARED_FOLDER = "fact.shared_folder", "Shared folder";
     FACT_RUNS_SINCE = "fact.runs_since", "Running for";
@@ -100,6 +101,16 @@ texts! {
     WINDOW_GONE = "window.gone", "This machine is no longer there";
     WINDOW_GONE_HELP = "window.gone.help", "Its bundle was moved, renamed or deleted";
     WINDOW_DISPLAY = "window.display", "Display {}";
+    WINDOW_SERIAL = "window.serial", "Serial {}";
+    WINDOW_PORT_CONNECTING = "window.port.connecting", "Connecting to the serial port";
+    WINDOW_PORT_LOST = "window.port.lost", "The connection to the serial port was lost";
+    WINDOW_COPY = "window.copy", "Copy";
+    WINDOW_PASTE = "window.paste", "Paste";
+    WINDOW_SELECT_ALL = "window.select_all", "Select all";
+    WINDOW_CLEAR = "window.clear", "Clear";
+    WINDOW_LARGER = "window.larger", "Larger text";
+    WINDOW_SMALLER = "window.smaller", "Smaller text";
+    WINDOW_TELL_SIZE = "window.tell_size", "Type the window's size";
     WINDOW_RESIZE = "window.resize", "Resize guest";
     WINDOW_KEEPS = "window.resize.keeps", "The guest does not";
     WINDOW_CANNOT = "window.resize.cannot", "Not possible";

@@ -16,9 +16,13 @@ pub mod words {
         WINDOW_KEEPS as KEEPS, WINDOW_NO_SHARE as NO_SHARE, WINDOW_REMOVABLE as REMOVABLE, WINDOW_RESIZE as RESIZE, WINDOW_SAVED as SAVED,
         WINDOW_SHARE_LATER as SHARE_LATER, WINDOW_STOP_SHARING as STOP_SHARING,
     };
+    pub use crate::texts::{
+        WINDOW_CLEAR as CLEAR, WINDOW_COPY as COPY, WINDOW_LARGER as LARGER, WINDOW_PASTE as PASTE, WINDOW_SELECT_ALL as SELECT_ALL,
+        WINDOW_SERIAL as SERIAL, WINDOW_SMALLER as SMALLER, WINDOW_TELL_SIZE as TELL_SIZE,
+    };
 }
 
-/// How the window is connected to the display.
+/// How the window is connected to the display, or the serial port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Connection {
     /// Not yet.
@@ -78,6 +82,24 @@ pub fn overlay(state: State, connection: Connection, shown: &Shown, ending: Opti
             (Connection::Open, Shown::Surface(_)) => None,
         },
     }
+}
+
+/// What is said over a serial port's terminal; `None` where that speaks for itself. `ending` is how the last run ended.
+pub fn terminal_overlay(state: State, connection: Connection, ending: Option<&Ending>) -> Option<Overlay> {
+    match (state, connection) {
+        (State::Running, Connection::Open) => None,
+        (State::Running, Connection::Opening) => Some(Overlay::new(texts::WINDOW_PORT_CONNECTING, &[])),
+        (State::Running, Connection::Lost) => Some(Overlay {
+            help: Some(texts::WINDOW_LOST_HELP.into()),
+            ..Overlay::new(texts::WINDOW_PORT_LOST, &[Command::OpenConsole, Command::ShowLog])
+        }),
+        (state, connection) => overlay(state, connection, &Shown::Off, ending),
+    }
+}
+
+/// What there is to see of a machine: its first display where it has one, else its first serial port.
+pub fn first_view(displays: usize, ports: usize) -> Command {
+    if displays == 0 && ports > 0 { Command::OpenConsole } else { Command::OpenDisplay }
 }
 
 /// What the pill says while the guest has the keyboard: `caps` are the names of the keys that release it.
@@ -151,6 +173,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_terminal_says_the_same_and_speaks_of_its_port() {
+        assert_eq!(terminal_overlay(State::Running, Connection::Open, None), None);
+        let lost = terminal_overlay(State::Running, Connection::Lost, None).unwrap();
+        assert!(lost.title.to_string().contains("serial port") && lost.commands[0] == Command::OpenConsole);
+        for state in State::ALL.into_iter().filter(|state| *state != State::Running) {
+            let display = overlay(state, Connection::Lost, &Shown::Off, None);
+            assert_eq!(terminal_overlay(state, Connection::Lost, None), display, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_machine_is_seen_by_its_display_or_else_its_port() {
+        assert_eq!(
+            [first_view(1, 1), first_view(0, 1), first_view(0, 0)],
+            [Command::OpenDisplay, Command::OpenConsole, Command::OpenDisplay]
+        );
     }
 
     #[test]

@@ -32,11 +32,12 @@ const LAYERS: &[Layer] = &[
     Layer { name: "supervisor", folder: "supervisor/server", may: &["all of the above"] },
     Layer { name: "library", folder: "library", may: &["supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "viewport", folder: "apps/viewport", may: &["machine", "support"] },
+    Layer { name: "terminal", folder: "apps/terminal", may: &[] },
     Layer { name: "view_model", folder: "apps/view_model", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
     Layer {
         name: "desktop",
         folder: "apps/desktop",
-        may: &["viewport", "view_model", "library", "supervisor_api", "machine", "bundle", "support"],
+        may: &["viewport", "terminal", "view_model", "library", "supervisor_api", "machine", "bundle", "support"],
     },
     Layer { name: "viv", folder: "apps/viv", may: &["library", "supervisor_api", "machine", "bundle", "support"] },
     Layer { name: "confinement", folder: "virtualization/confinement", may: &[] },

@@ -8,6 +8,7 @@ use view_model::window::{Closing, closing, words};
 use view_model::{Command, Failure};
 use viewport::Resizer;
 
+use super::Shows;
 use super::menus::{Order, say};
 use super::orders::{self, Deed};
 use super::screen::MachineScreen;
@@ -48,7 +49,14 @@ impl MachineScreen {
                     self.note(error.to_string().into(), false, &[]);
                 }
             }
-            None => {}
+            Some(Order::Port(port)) => {
+                let opened = self.windows.upgrade().map(|windows| windows.open_port(&self.path, port));
+                if let Some(Err(error)) = opened {
+                    self.note(error.to_string().into(), false, &[]);
+                }
+            }
+            // What only terminals offer.
+            Some(Order::Terminal(_)) | None => {}
         }
     }
 
@@ -56,7 +64,7 @@ impl MachineScreen {
     pub(super) fn command(self: &Rc<Self>, command: Command) {
         let (name, paused) = {
             let inner = self.inner.borrow();
-            (inner.name.clone(), inner.state == State::Paused)
+            (inner.standing.name.clone(), inner.standing.state == State::Paused)
         };
         if let Some(question) = command.question(&name) {
             let text = format!("{} {}", question.title, say(question.help));
@@ -82,14 +90,7 @@ impl MachineScreen {
     pub(super) fn carry_out(self: &Rc<Self>, deed: Deed) {
         let Some(windows) = self.windows.upgrade() else { return };
         let begins = matches!(deed, Deed::Command(Command::Start | Command::StartDisposable));
-        {
-            let mut inner = self.inner.borrow_mut();
-            inner.working += 1;
-            if begins {
-                // Until it tells so itself.
-                inner.state = State::Starting;
-            }
-        }
+        self.inner.borrow_mut().standing.begins(begins);
         self.refresh();
         let is_drive = matches!(deed, Deed::Insert(..) | Deed::Eject(_));
         let is_share = matches!(deed, Deed::Share(_));
@@ -97,13 +98,7 @@ impl MachineScreen {
         let screen = Rc::downgrade(self);
         windows.engine().ask(work, move |done| {
             let Some(screen) = screen.upgrade() else { return };
-            {
-                let mut inner = screen.inner.borrow_mut();
-                inner.working = inner.working.saturating_sub(1);
-                if begins && done.is_err() && inner.state == State::Starting {
-                    inner.state = State::Stopped;
-                }
-            }
+            screen.inner.borrow_mut().standing.ends(begins && done.is_err());
             if let Err(failure) = done {
                 let buttons: Vec<_> = failure.cures.iter().map(|cure| (cure.label(), Order::Command(*cure))).collect();
                 screen.note(in_words(&failure).into(), false, &buttons);
@@ -120,7 +115,7 @@ impl MachineScreen {
     fn photograph(self: &Rc<Self>) {
         let Some(windows) = self.windows.upgrade() else { return };
         let (library, path, head) = (windows.engine().library().clone(), self.path.clone(), self.head);
-        let name = self.inner.borrow().name.clone();
+        let name = self.inner.borrow().standing.name.clone();
         let work = async move {
             let machine = library.machine_at(&path).map_err(|error| in_words(&Failure::from(&error)))?;
             let client = library.client(&machine).await.map_err(|error| in_words(&Failure::from(&error)))?;
@@ -143,8 +138,8 @@ impl MachineScreen {
 
     /// Shows the end of the log over the picture.
     fn show_log(&self) {
-        let log = self.inner.borrow().ending.as_ref().map(|ending| ending.log.join("\n")).unwrap_or_default();
-        let folder = self.windows.upgrade().zip(self.inner.borrow().status.as_ref().map(|_| ())).map(|(windows, ())| {
+        let log = self.inner.borrow().standing.ending.as_ref().map(|ending| ending.log.join("\n")).unwrap_or_default();
+        let folder = self.windows.upgrade().zip(self.inner.borrow().standing.status.as_ref().map(|_| ())).map(|(windows, ())| {
             let library = windows.engine().library();
             library.machine_at(&self.path).map(|machine| library.places().logs_of(&machine.id).display().to_string())
         });
@@ -155,10 +150,10 @@ impl MachineScreen {
     /// Whether the window closes now that somebody wants that.
     pub(super) fn close_requested(self: &Rc<Self>) -> CloseRequestResponse {
         let Some(windows) = self.windows.upgrade() else { return CloseRequestResponse::HideWindow };
-        let others = windows.shows_elsewhere(&self.path, self.head);
+        let others = windows.shows_elsewhere(&self.path, Shows::Head(self.head));
         let (name, state) = {
             let inner = self.inner.borrow();
-            (inner.name.clone(), inner.state)
+            (inner.standing.name.clone(), inner.standing.state)
         };
         match closing(&windows.preferences(), &name, state, others) {
             Closing::Close => {
@@ -197,13 +192,13 @@ impl MachineScreen {
     fn closes(self: &Rc<Self>) {
         self.let_go();
         if let Some(windows) = self.windows.upgrade() {
-            windows.closed(&self.path, self.head);
+            windows.closed(&self.path, Shows::Head(self.head));
         }
     }
 }
 
 /// What happened, why, and what to do.
-fn in_words(failure: &Failure) -> String {
+pub(crate) fn in_words(failure: &Failure) -> String {
     let mut said = failure.what.clone();
     for more in [&failure.why, &failure.hint].into_iter().flatten() {
         said.push_str(". ");

@@ -1,7 +1,7 @@
 //! What the toolbar offers, and what the numbers mean that the window gives back.
 
 use machine::display::HeadInfo;
-use machine::{Drive, DriveKind, State};
+use machine::{Console, Drive, DriveKind, State};
 use slint::{ModelRc, SharedString, VecModel};
 use view_model::home::Mark;
 use view_model::window::{Overlay, words};
@@ -37,10 +37,39 @@ pub enum Order {
     Follow(bool),
     /// Opens the window of another head.
     Head(usize),
+    /// Opens the terminal of a serial port.
+    Port(usize),
+    /// Something that only terminals do.
+    Terminal(Deed),
 }
 
-/// The first orders are the toolbar's own buttons.
-const BUTTONS: [Command; 5] = [Command::CloseWindow, Command::Pause, Command::Restart, Command::Screenshot, Command::FullScreen];
+/// What is done in a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Takes what is selected into the clipboard.
+    Copy,
+    /// Types what is in the clipboard.
+    Paste,
+    /// Selects everything.
+    SelectAll,
+    /// Empties it.
+    Clear,
+    /// Makes its letters larger or smaller by so much.
+    Zoom(i8),
+    /// Types how large it is.
+    TellSize,
+}
+
+/// The first orders are the toolbars' own buttons.
+const BUTTONS: [Order; 7] = [
+    Order::Command(Command::CloseWindow),
+    Order::Command(Command::Pause),
+    Order::Command(Command::Restart),
+    Order::Command(Command::Screenshot),
+    Order::Command(Command::FullScreen),
+    Order::Terminal(Deed::Copy),
+    Order::Terminal(Deed::Paste),
+];
 
 /// The orders that are on offer, by their numbers.
 #[derive(Debug, Default)]
@@ -50,8 +79,8 @@ impl Orders {
     /// What the number stands for.
     pub fn get(&self, number: i32) -> Option<Order> {
         let number = usize::try_from(number).ok()?;
-        if let Some(command) = BUTTONS.get(number) {
-            return Some(Order::Command(*command));
+        if let Some(order) = BUTTONS.get(number) {
+            return Some(order.clone());
         }
         self.0.get(number - BUTTONS.len()).cloned()
     }
@@ -126,7 +155,7 @@ impl Orders {
     }
 
     /// How large the picture is shown, whether the guest follows, and the other windows of the machine.
-    pub fn display(&mut self, scaling: Scaling, standing: Standing, own: usize, heads: &[HeadInfo]) -> Vec<ToolLine> {
+    pub fn display(&mut self, scaling: Scaling, standing: Standing, own: usize, heads: &[HeadInfo], ports: &[Console]) -> Vec<ToolLine> {
         let ways = [(words::FIT, Scaling::Fit), (words::INTEGER, Scaling::Integer), (words::ACTUAL, Scaling::Actual)];
         let mut lines: Vec<ToolLine> =
             ways.into_iter().map(|(text, way)| ToolLine { checked: way == scaling, ..self.line(text, Order::Scale(way)) }).collect();
@@ -148,6 +177,34 @@ impl Orders {
                 let (text, checked) = (words::DISPLAY.with([&(head.index + 1)]), head.index == own);
                 lines.push(ToolLine { checked, apart: place == 0, ..self.line(text, Order::Head(head.index)) });
             }
+        }
+        lines.extend(self.ports(ports, None));
+        lines
+    }
+
+    /// The serial ports; `own` is the one whose window it is.
+    fn ports(&mut self, ports: &[Console], own: Option<usize>) -> Vec<ToolLine> {
+        let line = |(place, port): (usize, &Console)| {
+            let (text, checked) = (words::SERIAL.with([&(port.index + 1)]), own == Some(port.index));
+            ToolLine { checked, apart: place == 0, ..self.line(text, Order::Port(port.index)) }
+        };
+        ports.iter().enumerate().map(line).collect()
+    }
+
+    /// What a terminal offers beside its toolbar, and the other windows of the machine.
+    pub fn terminal(&mut self, open: bool, own: usize, displays: usize, ports: &[Console]) -> Vec<ToolLine> {
+        let mut lines: Vec<ToolLine> = [(words::SELECT_ALL, Deed::SelectAll), (words::CLEAR, Deed::Clear)]
+            .map(|(text, deed)| self.line(text, Order::Terminal(deed)))
+            .into();
+        lines.push(ToolLine { apart: true, ..self.line(words::LARGER, Order::Terminal(Deed::Zoom(1))) });
+        lines.push(self.line(words::SMALLER, Order::Terminal(Deed::Zoom(-1))));
+        lines.push(ToolLine { apart: true, enabled: open, ..self.line(words::TELL_SIZE, Order::Terminal(Deed::TellSize)) });
+        for head in 0..displays {
+            let text = words::DISPLAY.with([&(head + 1)]);
+            lines.push(ToolLine { apart: head == 0, ..self.line(text, Order::Head(head)) });
+        }
+        if ports.len() > 1 {
+            lines.extend(self.ports(ports, Some(own)));
         }
         lines
     }

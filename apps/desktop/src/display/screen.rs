@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use library::SharedFolder;
+use machine::Event;
 use machine::display::{Control, Cursor, HeadInfo, Input, Shown, SizeRequest, Update};
-use machine::{Ending, Event, State};
 use slint::winit_030::WinitWindowAccessor as _;
 use slint::{CloseRequestResponse, ComponentHandle as _, Image, ModelRc, SharedString, Timer};
-use supervisor_api::wire::Status;
 use tokio::sync::{mpsc, watch};
 use view_model::preferences::{Preferences, RELEASE, SCALING, SEND_KEYS};
 use view_model::window::{Connection, Overlay, captured, overlay, words};
-use view_model::{Command, Failure, Message, preferences};
+use view_model::{Command, Message, preferences};
 use viewport::{Canvas, Placement, Policy, ReleaseChord, Resizer, Scaling, Seat};
 
 use super::MachineWindows;
-use super::feed::{Feed, Told, feed};
+use super::feed::{Feed, Seen, feed};
 use super::grab::Keyboard;
-use super::menus::{Order, Orders, list, subject};
+use super::menus::{Order, Orders, list};
 use super::picture::Picture;
+use crate::follow::Told;
+use crate::standing::Standing;
 use crate::{MachineWindow, StageButton};
 
 /// The window of one display head.
@@ -43,15 +44,8 @@ pub struct MachineScreen {
 
 /// What the window knows.
 pub(super) struct Inner {
-    pub name: String,
-    pub state: State,
-    pub status: Option<Box<Status>>,
-    pub ending: Option<Ending>,
-    failed: Option<Failure>,
-    gone: bool,
-    connection: Connection,
+    pub standing: Standing,
     shown: Shown,
-    pub working: usize,
     share: Option<SharedFolder>,
     heads: Vec<HeadInfo>,
     pub control: Option<Arc<dyn Control>>,
@@ -75,18 +69,10 @@ impl MachineScreen {
     /// Opens it, and follows its machine until it is closed.
     pub(super) fn open(windows: &Rc<MachineWindows>, path: &Path, head: usize) -> Result<Rc<Self>, slint::PlatformError> {
         let preferences = windows.preferences();
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let (Feed { told, drawn, again }, follower) = feed(windows.engine().library().clone(), path, head);
         let inner = Inner {
-            name,
-            state: State::Stopped,
-            status: None,
-            ending: None,
-            failed: None,
-            gone: false,
-            connection: Connection::Opening,
+            standing: Standing::new(path),
             shown: Shown::Off,
-            working: 0,
             share: None,
             heads: Vec::new(),
             control: None,
@@ -169,7 +155,7 @@ impl MachineScreen {
     }
 
     /// Hears what is told, until the window has closed.
-    fn listen(self: &Rc<Self>, mut told: mpsc::Receiver<Told>) {
+    fn listen(self: &Rc<Self>, mut told: mpsc::Receiver<Told<Seen>>) {
         let screen = Rc::downgrade(self);
         let listening = slint::spawn_local(async move {
             while let Some(told) = told.recv().await {
@@ -180,23 +166,23 @@ impl MachineScreen {
         debug_assert!(listening.is_ok());
     }
 
-    fn hear(self: &Rc<Self>, told: Told) {
+    fn hear(self: &Rc<Self>, told: Told<Seen>) {
         match told {
-            Told::Update(update) => return self.show(update),
+            Told::Seen(Seen::Update(update)) => return self.show(update),
             Told::Event(Event::MediumChanged { .. }) => return self.look_at_drives(),
             Told::Event(Event::Warning { message }) => return self.note(message.into(), false, &[]),
             Told::Status(status) => {
-                self.inner.borrow_mut().stands(status);
+                self.inner.borrow_mut().standing.stands(status);
                 self.look_at_share();
             }
-            Told::Event(event) => self.inner.borrow_mut().happened(event),
+            Told::Event(event) => self.inner.borrow_mut().standing.happened(event),
             Told::Connection(connection) => self.inner.borrow_mut().connected(connection),
-            Told::Head(opened) => {
+            Told::Seen(Seen::Head(opened)) => {
                 self.inner.borrow_mut().heads = opened.heads;
                 self.touch(opened.control);
             }
-            Told::Failed(failure) => self.inner.borrow_mut().failed = Some(failure),
-            Told::Gone => self.inner.borrow_mut().gone = true,
+            Told::Failed(failure) => self.inner.borrow_mut().standing.failed = Some(failure),
+            Told::Gone => self.inner.borrow_mut().standing.gone = true,
         }
         self.refresh();
     }
@@ -384,7 +370,7 @@ impl MachineScreen {
         let screen = Rc::downgrade(self);
         windows.engine().ask(looking, move |status| {
             if let (Ok(status), Some(screen)) = (status, screen.upgrade()) {
-                screen.inner.borrow_mut().status = Some(Box::new(status));
+                screen.inner.borrow_mut().standing.status = Some(Box::new(status));
                 screen.refresh();
             }
         });
@@ -404,19 +390,21 @@ impl MachineScreen {
     pub(super) fn refresh(&self) {
         let inner = self.inner.borrow();
         let (window, orders) = (&self.window, &mut *self.orders.borrow_mut());
-        let status = inner.status.as_deref();
-        let subject = subject(inner.state, status.map(|status| status.capabilities), inner.working > 0);
+        let standing = &inner.standing;
+        let status = standing.status.as_deref();
+        let subject = standing.subject();
         let can = |command: Command| command.available(Some(&subject)).is_ok();
-        let live = inner.state.is_live();
+        let live = standing.state.is_live();
         let several = inner.heads.len() > 1;
-        let name = if several { format!("{} · {}", inner.name, words::DISPLAY.with([&(self.head + 1)])) } else { inner.name.clone() };
+        let name =
+            if several { format!("{} · {}", standing.name, words::DISPLAY.with([&(self.head + 1)])) } else { standing.name.clone() };
         window.set_name(name.into());
         window.set_is_paused(can(Command::Resume));
         window.set_can_pause(can(Command::Pause) || can(Command::Resume));
         window.set_can_restart(can(Command::Restart));
         window.set_can_type(live && inner.control.is_some());
         window.set_can_photograph(live && can(Command::Screenshot));
-        window.set_can_power(!inner.gone);
+        window.set_can_power(!standing.gone);
         window.set_captured(inner.seat.is_captured());
         window.set_power_menu(list(orders.power(&subject)));
         window.set_key_menu(list(orders.keys(inner.seat.is_captured(), &inner.chords)));
@@ -426,10 +414,16 @@ impl MachineScreen {
             orders.share(folder.as_deref(), !live || share.mode == bundle::qemu::DirectoryShareMode::WebDav)
         });
         window.set_share_menu(list(share.unwrap_or_default()));
-        window.set_display_menu(list(orders.display(inner.scaling, inner.resizer.standing(), self.head, &inner.heads)));
+        window.set_display_menu(list(orders.display(
+            inner.scaling,
+            inner.resizer.standing(),
+            self.head,
+            &inner.heads,
+            status.map_or(&[], |status| &status.consoles),
+        )));
         let said = inner.said();
         window.set_said(said.is_some());
-        window.set_waits(said.is_some() && inner.is_on_its_way());
+        window.set_waits(said.is_some() && standing.is_on_its_way());
         let over = |said: &Overlay| (said.title.to_string(), said.help.as_ref().map(Message::to_string), said.log.clone());
         let (title, help, log) = said.as_ref().map(over).unwrap_or_default();
         window.set_said_title(title.into());
@@ -456,35 +450,9 @@ impl MachineScreen {
 }
 
 impl Inner {
-    /// This is where things stand.
-    fn stands(&mut self, status: Box<Status>) {
-        self.name.clone_from(&status.name);
-        self.state = status.state;
-        self.ending = status.last_run.as_ref().map(|run| run.ending.clone());
-        (self.failed, self.gone) = (None, false);
-        self.status = Some(status);
-    }
-
-    /// This happened to the machine.
-    fn happened(&mut self, event: Event) {
-        match event {
-            Event::StateChanged { to, .. } => {
-                if to.is_live() && !self.state.is_live() {
-                    self.ending = None;
-                }
-                self.state = to;
-            }
-            Event::Ended { ending } => {
-                self.state = if ending.reason.is_failure() { State::Error } else { State::Stopped };
-                self.ending = Some(ending);
-            }
-            _ => {}
-        }
-    }
-
     /// The display is connected like this.
     fn connected(&mut self, connection: Connection) {
-        self.connection = connection;
+        self.standing.connection = connection;
         if connection != Connection::Open {
             (self.control, self.input) = (None, None);
         }
@@ -492,20 +460,8 @@ impl Inner {
 
     /// What is said over the picture.
     fn said(&self) -> Option<Overlay> {
-        if self.gone {
-            return Some(Overlay { title: words::GONE.into(), help: Some(words::GONE_HELP.into()), log: Vec::new(), commands: Vec::new() });
-        }
-        if let Some(failure) = &self.failed {
-            let help = failure.hint.clone().or_else(|| failure.why.clone()).map(Message::said);
-            return Some(Overlay { title: Message::said(failure.what.clone()), help, log: Vec::new(), commands: failure.cures.clone() });
-        }
-        overlay(self.state, self.connection, &self.shown, self.ending.as_ref())
-    }
-
-    /// Whether it is something that passes by itself.
-    fn is_on_its_way(&self) -> bool {
-        let opening = self.state == State::Running && self.connection == Connection::Opening;
-        !self.gone && self.failed.is_none() && (self.state.is_transitional() || opening)
+        let standing = &self.standing;
+        standing.trouble().or_else(|| overlay(standing.state, standing.connection, &self.shown, standing.ending.as_ref()))
     }
 }
 

@@ -11,6 +11,7 @@ use supervisor_api::wire::Status;
 use tokio::sync::mpsc::channel;
 use tokio::task::JoinHandle;
 use view_model::home::{Details, Entry, Fact, facts};
+use view_model::window::first_view;
 use view_model::{Command, Place};
 
 use super::picture::{self, Picture};
@@ -167,17 +168,23 @@ impl HomeScreen {
         model.set_state(say(entry.mark().text()));
         model.set_tone(tone(entry.mark().tone()));
         model.set_live(state.is_live());
-        let can = |command| commands::is_here(command) && home.available(command).is_ok();
+        let status = page.details.as_ref().and_then(|details| details.status.as_ref());
+        let has_ports = status.is_some_and(|status| !status.consoles.is_empty());
+        let can = |command| commands::is_here(command) && home.available(command).is_ok() && (command != Command::OpenConsole || has_ports);
 
+        let first = first_of(status);
         // What a person most likely wants is the one strong button; what else they often want is beside it.
         let often: &[Command] = match state {
-            State::Running => &[Command::OpenDisplay, Command::Pause, Command::ShutDown],
-            State::Paused => &[Command::Resume, Command::OpenDisplay, Command::ForceStop],
+            State::Running if first == Command::OpenDisplay => &[first, Command::OpenConsole, Command::Pause, Command::ShutDown],
+            State::Running => &[first, Command::Pause, Command::ShutDown],
+            State::Paused => &[Command::Resume, first, Command::ForceStop],
             state if state.is_live() => &[Command::ForceStop],
             _ => &[Command::Start, Command::Settings],
         };
         let mut often: Vec<_> = often.iter().copied().filter(|command| can(*command)).collect();
-        let primary = often.iter().position(|command| matches!(command, Command::OpenDisplay | Command::Resume | Command::Start));
+        let primary = often
+            .iter()
+            .position(|command| matches!(command, Command::OpenDisplay | Command::OpenConsole | Command::Resume | Command::Start));
         let primary = primary.filter(|place| *place == 0).map(|place| often.remove(place));
         model.set_has_primary(primary.is_some());
         if let Some(primary) = primary {
@@ -246,6 +253,13 @@ impl HomeScreen {
         last.map(|run| run.ending.log.clone()).unwrap_or_default()
     }
 
+    /// The first serial port that has a terminal.
+    pub(crate) fn first_port(&self) -> usize {
+        let page = self.page.borrow();
+        let status = page.details.as_ref().and_then(|details| details.status.as_ref());
+        status.and_then(|status| status.consoles.first()).map_or(0, |port| port.index)
+    }
+
     /// The first drive that a medium can be put into.
     pub(crate) fn removable_drive(&self) -> Option<String> {
         let page = self.page.borrow();
@@ -261,6 +275,10 @@ impl HomeScreen {
             self.load(machine);
         }
     }
+}
+
+fn first_of(status: Option<&Status>) -> Command {
+    status.map_or(Command::OpenDisplay, |status| first_view(status.displays.len(), status.consoles.len()))
 }
 
 fn fact_line(fact: Fact) -> FactLine {

@@ -4,7 +4,7 @@ use bundle::{Configuration, qemu};
 use library::{DriveInfo, Machine, SharedFolder};
 use supervisor_api::wire::Status;
 
-use crate::{Command, Message, Text, bytes, mebibytes, texts};
+use crate::{Command, Message, bytes, mebibytes, texts};
 
 /// What is known of a machine.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Details<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
     /// What it is about.
-    pub label: Text,
+    pub label: Message,
     /// How it is.
     pub value: Message,
     /// More about it, for whoever points at it.
@@ -39,8 +39,8 @@ pub struct Fact {
 }
 
 impl Fact {
-    fn new(label: Text, value: impl Into<Message>) -> Self {
-        Self { label, value: value.into(), more: None, meter: None, action: None }
+    fn new(label: impl Into<Message>, value: impl Into<Message>) -> Self {
+        Self { label: label.into(), value: value.into(), more: None, meter: None, action: None }
     }
 }
 
@@ -59,6 +59,7 @@ pub fn facts(details: &Details<'_>) -> Vec<Fact> {
         let value = if share.read_only { texts::SHARED_READ_ONLY.with([&folder]) } else { Message::said(folder.to_string()) };
         facts.push(Fact { action: Some((Command::Share, String::new())), ..Fact::new(texts::FACT_SHARED_FOLDER, value) });
     }
+    facts.extend(details.status.into_iter().flat_map(ports));
     run(details, &mut facts);
     facts.push(Fact {
         action: Some((Command::ShowFiles, String::new())),
@@ -120,6 +121,15 @@ fn network(network: &qemu::Network) -> Fact {
     let more: Vec<String> =
         forwards.map(|forward| texts::FORWARDED.with([&forward.protocol, &forward.host_port, &forward.guest_port]).to_string()).collect();
     Fact { more: (!more.is_empty()).then(|| more.join("\n")), ..Fact::new(texts::FACT_NETWORK, value) }
+}
+
+/// The serial ports that have terminals; the action names the port by its number.
+fn ports(status: &Status) -> impl Iterator<Item = Fact> {
+    let live = status.state.is_live();
+    status.consoles.iter().map(move |port| {
+        let action = live.then(|| (Command::OpenConsole, port.index.to_string()));
+        Fact { action, ..Fact::new(texts::WINDOW_SERIAL.with([&(port.index + 1)]), texts::FACT_SERIAL_TERMINAL) }
+    })
 }
 
 /// How long it runs, or how it ended.
