@@ -71,6 +71,11 @@ impl<'h> Guest<'h> {
         self.viv("console", &["--until", text, "--timeout", &PATIENCE.as_secs().to_string()])
     }
 
+    /// Whether the guest says something on its console within a few seconds.
+    pub fn try_hears(&self, text: &str) -> bool {
+        self.home.viv(&["console", &self.name, "--until", text, "--timeout", "5"]).code == 0
+    }
+
     /// Waits for the shell on the console.
     pub fn up(&self) {
         self.hears(&self.prompt);

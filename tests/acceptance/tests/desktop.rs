@@ -50,3 +50,48 @@ fn a_window_shows_grubs_menu_and_its_keys_move_the_selection() {
     seen("its keys arrive, too", &|(row, _)| row == first.0);
     guest.viv("stop", &["--force"]);
 }
+
+#[test]
+fn a_serial_port_is_a_terminal_that_comes_back_with_its_machine() {
+    let Some(kernel) = Guests::find("x86_64") else { return };
+    let Some(screen) = Screen::new() else { return };
+    let home = Home::new();
+    let mut arguments = kernel.arguments("q35", "");
+    arguments.extend(["--no-display", "--no-disk", "--network", "none"].map(str::to_owned));
+    let guest = home.create("Demo", arguments);
+    guest.start();
+    guest.up();
+
+    // A machine without a display is shown by its serial port, with what was said before.
+    let app = screen.open(&home, "Demo");
+    let shown = || screen.picture().colours();
+    eventually("the window shows what was said", PATIENCE, || (shown() > 30).then_some(()));
+    let types = |line: &str| {
+        screen.xdotool(&["type", "--delay", "30", line]);
+        app.key("Return");
+    };
+    let before = screen.picture();
+    types("echo typed-$((6 * 7))");
+    guest.hears("typed-42");
+    eventually("the window shows the answer", PATIENCE, || (screen.picture() != before).then_some(()));
+
+    // A serial line has no size: another window is none of the guest's business.
+    let size = guest.run("stty size");
+    let before = screen.picture();
+    app.resize(1100, 700);
+    eventually("the window is larger", PATIENCE, || (screen.picture() != before).then_some(()));
+    types("echo \"size $(stty size) end\"");
+    guest.hears(&format!("size {size} end"));
+
+    // It stops, and runs again: the window goes with it.
+    guest.viv("stop", &["--force"]);
+    let stopped = screen.picture();
+    eventually("the window says so", PATIENCE, || (screen.picture() != stopped || shown() > 30).then_some(()));
+    guest.start();
+    guest.up();
+    eventually("the guest hears the window again", PATIENCE, || {
+        types("echo again-$((7 * 8))");
+        guest.try_hears("again-56").then_some(())
+    });
+    guest.viv("stop", &["--force"]);
+}
