@@ -31,6 +31,7 @@ impl Library {
                 Err(error) => return Err(from_client(error)),
             }
         }
+        self.until_left(machine).await?;
         stopped::status(self, machine)
     }
 
@@ -133,9 +134,15 @@ impl Library {
         let Some(client) = self.client(machine).await? else { return Ok(None) };
         match client.events().await {
             Ok(events) => self.until_ended(machine, events).await,
-            Err(ClientError::Absent { .. }) => Ok(stopped::last_run(self, machine).map(|run| run.ending)),
+            Err(ClientError::Absent { .. }) => self.last_ending(machine).await,
             Err(error) => Err(from_client(error)),
         }
+    }
+
+    /// How the run ended that was just there.
+    pub(crate) async fn last_ending(&self, machine: &Machine) -> Result<Option<Ending>> {
+        self.until_left(machine).await?;
+        Ok(stopped::last_run(self, machine).map(|run| run.ending))
     }
 
     /// Reads events until the supervisor has ended and the bundle is free. A supervisor that dies while the machine runs on is followed by
@@ -160,38 +167,27 @@ impl Library {
                     Err(ClientError::Absent { .. }) => {}
                     Err(error) => return Err(from_client(error)),
                 },
-                // The supervisor is gone and its record with it: the lock follows.
-                Ok(None) => return Ok(stopped::last_run(self, machine).map(|run| run.ending)),
+                // The machine is gone, and its supervisor with it or about to go.
+                Ok(None) => return self.last_ending(machine).await,
                 Err(error) if error.kind() == ErrorKind::WrongState => self.until_free(machine).await?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Waits until nobody holds the bundle's lock. A thread waits in the kernel; nothing polls.
+    /// Waits until nobody holds the bundle's lock.
     pub(crate) async fn until_free(&self, machine: &Machine) -> Result<()> {
-        let failed = |error: std::io::Error| Error::io(format!("Cannot wait for {}", machine.path.display()), error);
-        let folder = match std::fs::File::open(&machine.path) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
-        };
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        // Not the runtime's own: it would have to wait for the thread when it ends early.
-        std::thread::Builder::new()
-            .name("bundle-lock".to_owned())
-            .spawn(move || {
-                let result = rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockShared);
-                // Given back before anybody hears of it.
-                drop(folder);
-                let _ = sender.send(result);
-            })
-            .map_err(failed)?;
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failed(error.into())),
-            Err(_) => Err(failed(std::io::ErrorKind::Interrupted.into())),
+        until_unlocked(&machine.path, "bundle-lock").await
+    }
+
+    /// Waits a moment for a supervisor that has yet to say how its machine ended. It holds the lock of the runtime folder; the bundle's is
+    /// QEMU's alone where that was taken over, and is free before anything has been said.
+    async fn until_left(&self, machine: &Machine) -> Result<()> {
+        if machine.id.is_empty() {
+            return Ok(());
         }
+        let runtime = self.places().runtime_of(&machine.id);
+        tokio::time::timeout(GRACE, until_unlocked(runtime.path(), "runtime-lock")).await.unwrap_or(Ok(()))
     }
 
     /// A client of a machine that must run.
@@ -239,6 +235,35 @@ impl Library {
     pub(crate) async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let library = self.clone();
         blocking(move || work(&library)).await
+    }
+}
+
+/// Waits until nobody holds a folder's lock, or it is gone. A thread waits in the kernel; nothing polls.
+async fn until_unlocked(path: &std::path::Path, name: &str) -> Result<()> {
+    let failed = |error: std::io::Error| Error::io(format!("Cannot wait for {}", path.display()), error);
+    let folder = match std::fs::File::open(path) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if rustix::fs::flock(&folder, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(());
+    }
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // Not the runtime's own: it would have to wait for the thread when it ends early.
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let result = rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockShared);
+            // Given back before anybody hears of it.
+            drop(folder);
+            let _ = sender.send(result);
+        })
+        .map_err(failed)?;
+    match receiver.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.into())),
+        Err(_) => Err(failed(std::io::ErrorKind::Interrupted.into())),
     }
 }
 

@@ -80,7 +80,7 @@ impl Library {
             Ok(events) => events,
             Err(ClientError::Absent { .. }) => {
                 self.until_free(machine).await?;
-                return Ok(Some(self.read_last_run(&machine.id).map(|run| run.ending)));
+                return self.last_ending(machine).await.map(Some);
             }
             Err(error) => return Err(from_client(error)),
         };
