@@ -47,6 +47,9 @@ texts! {
     FACT_DISK = "fact.disk", "Disk";
     FACT_CD = "fact.cd", "CD";
     FACT_DRIVE = "fact.drive", "Drive";
+    FACT_FIRMWARE = "fact.firmware", "Firmware";
+    FACT_KERNEL = "fact.kernel", "Kernel";
+    FACT_INITRD = "fact.initrd", "RAM disk";
     FACT_SERIAL_TERMINAL = "fact.serial.terminal", "Terminal";
     FACT_NETWORK = "fact.network", "Network";
     FACT_SHARED_FOLDER = "fact.shared_folder", "Shared folder";

@@ -88,6 +88,9 @@ fn drive_fact(drive: &DriveInfo) -> Fact {
     let label = match drive.image_type.as_str() {
         "CD" => texts::FACT_CD,
         "Disk" => texts::FACT_DISK,
+        "BIOS" => texts::FACT_FIRMWARE,
+        "LinuxKernel" => texts::FACT_KERNEL,
+        "LinuxInitrd" => texts::FACT_INITRD,
         _ => texts::FACT_DRIVE,
     };
     let file = drive.path.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
@@ -97,6 +100,10 @@ fn drive_fact(drive: &DriveInfo) -> Fact {
             None => (texts::DRIVE_EMPTY.into(), Command::Insert),
         };
         return Fact { action: Some((command, drive.id.clone())), ..Fact::new(label, value) };
+    }
+    if drive.image_type != "Disk" {
+        // Nothing of it fills up.
+        return Fact::new(label, Message::said(file.unwrap_or_else(|| drive.interface.clone())));
     }
     let (value, meter) = match (drive.allocated, drive.virtual_size) {
         // A disk that is full can take more than it shows: qcow2 has tables of its own.
@@ -184,6 +191,13 @@ mod tests {
         let fact = drive_fact(&known);
         assert_eq!((fact.value.to_string().as_str(), fact.meter), ("11 GiB of 64 GiB", Some((11 << 30, 64 << 30))));
         assert_eq!((drive_fact(&drive(false)).value.to_string().as_str(), drive_fact(&drive(false)).meter), ("VirtIO", None));
+    }
+
+    #[test]
+    fn a_kernel_is_no_disk_that_is_full() {
+        let path = Some("/machines/Demo.utm/Data/vmlinuz".into());
+        let kernel = DriveInfo { image_type: "LinuxKernel".into(), path, allocated: Some(8), virtual_size: Some(8), ..drive(false) };
+        assert_eq!(drive_fact(&kernel), Fact::new(texts::FACT_KERNEL, Message::said("vmlinuz")));
     }
 
     #[test]
