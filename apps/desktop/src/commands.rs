@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
-use library::{Deletion, Error, ErrorKind, ExportFormat, ImportOptions, Library, Machine, Made, Progress, ShareChange, StopPlan};
-use machine::StartOptions;
+use library::{Deletion, Error, ErrorKind, ExportFormat, ImportOptions, Library, Machine, Made, Progress, ShareChange};
 use slint::ComponentHandle as _;
 use view_model::{Command, Message};
 
+use crate::display::orders;
 use crate::home::HomeScreen;
 use crate::portal::{self, Question};
 use crate::words::say;
@@ -87,19 +87,9 @@ impl HomeScreen {
             |job| async move {
                 let heard = move |what: &str| job.tell(Progress { what: what.to_owned(), done: 0, total: None });
                 match command {
-                    Command::Start => library.start(&of, StartOptions::default(), heard).await,
-                    Command::StartDisposable => {
-                        library.start(&of, StartOptions { disposable: true, ..StartOptions::default() }, heard).await
-                    }
-                    Command::Resume => library.resume(&of).await,
-                    Command::Pause => library.pause(&of).await,
-                    Command::ShutDown => library.stop(&of, StopPlan::request(PATIENCE), heard).await.map(drop),
-                    Command::ForceStop => library.stop(&of, StopPlan::force(), heard).await.map(drop),
-                    Command::Restart => library.restart(&of, StopPlan::request(PATIENCE), None, heard).await,
-                    Command::Reset => library.reset(&of).await,
                     Command::Delete => library.delete(&of, Deletion::Trash).await,
                     Command::Unregister => blocking(move || library.unregister(&of)).await,
-                    _ => Ok(()),
+                    _ => orders::run(&library, &of, command, PATIENCE, heard).await.unwrap_or(Ok(())),
                 }
             },
             move |screen, ()| {

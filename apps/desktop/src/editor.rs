@@ -142,30 +142,21 @@ impl EditorScreen {
     }
 
     fn connect(self: &Rc<Self>) {
-        /// A callback that has the screen, as long as that is there.
-        macro_rules! on {
-            ($callback:ident, |$screen:ident $(, $argument:ident)*| $body:expr) => {{
-                let weak = Rc::downgrade(self);
-                self.window.$callback(move |$($argument),*| {
-                    if let Some($screen) = weak.upgrade() { $body }
-                });
-            }};
-        }
-        on!(on_show_page, |screen, index| screen.show_page(index));
-        on!(on_edited, |screen, path, text| screen.set(&path, &text));
-        on!(on_switched, |screen, path, on| screen.set(&path, if on { "true" } else { "false" }));
-        on!(on_picked, |screen, path, index| screen.pick(&path, index));
-        on!(on_suggested, |screen, path, text| screen.suggest(&path, &text));
-        on!(on_acted, |screen, path| screen.act(&path));
-        on!(on_set_back, |screen, path| screen.change(|editor| editor.reset(&path)));
-        on!(on_add, |screen, index| screen.add(index));
-        on!(on_remove, |screen| screen.remove());
-        on!(on_move, |screen, by| screen.move_by(by));
-        on!(on_save, |screen| screen.save(false));
-        on!(on_cancel, |screen| screen.leave());
-        on!(on_show_command, |screen| screen.ask_command());
-        on!(on_hide_command, |screen| screen.window.set_command_shown(false));
-        on!(on_answered, |screen, answer| screen.answered(answer));
+        on!(self, on_show_page, |screen, index| screen.show_page(index));
+        on!(self, on_edited, |screen, path, text| screen.set(&path, &text));
+        on!(self, on_switched, |screen, path, on| screen.set(&path, if on { "true" } else { "false" }));
+        on!(self, on_picked, |screen, path, index| screen.pick(&path, index));
+        on!(self, on_suggested, |screen, path, text| screen.suggest(&path, &text));
+        on!(self, on_acted, |screen, path| screen.act(&path));
+        on!(self, on_set_back, |screen, path| screen.change(|editor| editor.reset(&path)));
+        on!(self, on_add, |screen, index| screen.add(index));
+        on!(self, on_remove, |screen| screen.remove());
+        on!(self, on_move, |screen, by| screen.move_by(by));
+        on!(self, on_save, |screen| screen.save(false));
+        on!(self, on_cancel, |screen| screen.leave());
+        on!(self, on_show_command, |screen| screen.ask_command());
+        on!(self, on_hide_command, |screen| screen.window.set_command_shown(false));
+        on!(self, on_answered, |screen, answer| screen.answered(answer));
         let weak = Rc::downgrade(self);
         self.window.window().on_close_requested(move || {
             let Some(screen) = weak.upgrade() else { return slint::CloseRequestResponse::HideWindow };

@@ -6,7 +6,8 @@
 //! - [`engine`]: the thread where everything asynchronous runs. Windows ask there and are answered in the event loop.
 //! - [`home`]: the home window; [`commands`] carries out what is asked for there.
 //! - [`windows`]: which other windows are open; [`display`]: those of machines' displays; [`terminal`]: those of their serial ports.
-//!   [`follow`] tells them what becomes of the machine, [`standing`] is what they know of it, and [`pace`] how often they draw.
+//!   [`follow`] tells them what becomes of the machine, [`standing`] is what they know of it, `machine_window` what both do alike, and
+//!   [`pace`] how often they draw.
 //! - [`wizard`]: the window that makes a machine.
 //! - [`editor`]: the window with a machine's settings.
 //! - [`preferences`]: the window with what a person prefers; [`prefer`] keeps it and tells the others.
@@ -18,12 +19,25 @@ mod ui {
     slint::include_modules!();
 }
 
+/// Has a callback of a screen's window call the screen, as long as that is there.
+macro_rules! on {
+    ($self:ident, $callback:ident, |$screen:ident $(, $argument:ident)*| $body:expr) => {{
+        let screen = std::rc::Rc::downgrade($self);
+        $self.window.$callback(move |$($argument),*| {
+            if let Some($screen) = screen.upgrade() {
+                $body
+            }
+        });
+    }};
+}
+
 pub mod commands;
 pub mod display;
 pub mod editor;
 pub mod engine;
 pub mod follow;
 pub mod home;
+mod machine_window;
 pub mod pace;
 pub mod portal;
 pub mod prefer;

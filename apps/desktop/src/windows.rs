@@ -141,7 +141,8 @@ where
     });
 }
 
-fn raise(window: &impl ComponentHandle) {
+/// Brings a window before the others.
+pub(crate) fn raise(window: &impl ComponentHandle) {
     window.window().set_minimized(false);
     window.window().with_winit_window(|window| window.focus_window());
 }

@@ -172,70 +172,62 @@ impl WizardScreen {
     }
 
     fn connect(self: &Rc<Self>) {
-        /// A callback that has the screen, as long as that is there.
-        macro_rules! on {
-            ($callback:ident, |$screen:ident $(, $argument:ident)*| $body:expr) => {{
-                let weak = Rc::downgrade(self);
-                self.window.$callback(move |$($argument),*| {
-                    if let Some($screen) = weak.upgrade() { $body }
-                });
-            }};
-        }
-        on!(on_next, |screen| screen.look(Way::Next));
-        on!(on_back, |screen| screen.look(Way::Back));
-        on!(on_go_to, |screen, step| {
+        on!(self, on_next, |screen| screen.look(Way::Next));
+        on!(self, on_back, |screen| screen.look(Way::Back));
+        on!(self, on_go_to, |screen, step| {
             if let Some(step) = usize::try_from(step).ok().and_then(|step| Step::ALL.get(step)) {
                 screen.look(Way::To(*step));
             }
         });
-        on!(on_cancel, |screen| screen.close());
-        on!(on_choose_system, |screen, index| screen.choose_system(index));
-        on!(on_choose_virtualize, |screen, on| screen.choose(|choices| choices.virtualize = Some(on)));
-        on!(on_choose_architecture, |screen, index| {
+        on!(self, on_cancel, |screen| screen.close());
+        on!(self, on_choose_system, |screen, index| screen.choose_system(index));
+        on!(self, on_choose_virtualize, |screen, on| screen.choose(|choices| choices.virtualize = Some(on)));
+        on!(self, on_choose_architecture, |screen, index| {
             let own = screen.state.borrow().wizard.host().architecture;
             let chosen = usize::try_from(index).ok().and_then(|index| Architecture::ALL.get(index)).copied();
             screen.choose(|choices| choices.architecture = chosen.filter(|chosen| Some(*chosen) != own));
         });
-        on!(on_choose_installer, |screen, index| screen.choose_installer(index));
-        on!(on_type_path, |screen, file, index, text| screen.set_path(file, index, &text));
-        on!(on_choose_file, |screen, file, index| screen.ask_file(file, index));
-        on!(on_type_append, |screen, text| screen.choose(|choices| {
+        on!(self, on_choose_installer, |screen, index| screen.choose_installer(index));
+        on!(self, on_type_path, |screen, file, index, text| screen.set_path(file, index, &text));
+        on!(self, on_choose_file, |screen, file, index| screen.ask_file(file, index));
+        on!(self, on_type_append, |screen, text| screen.choose(|choices| {
             if let Some(Installer::Kernel { append, .. }) = &mut choices.installer {
                 *append = text.to_string();
             }
         }));
-        on!(on_add_disc, |screen| screen.choose(|choices| choices.more_isos.push(PathBuf::new())));
-        on!(on_remove_disc, |screen, index| screen.choose(|choices| remove(&mut choices.more_isos, index)));
-        on!(on_type_memory, |screen, text| screen.type_memory(&text));
-        on!(on_choose_cores, |screen, index| screen.choose(|choices| choices.cores = u32::try_from(index).ok().filter(|cores| *cores > 0)));
-        on!(on_choose_machine_type, |screen, index| {
+        on!(self, on_add_disc, |screen| screen.choose(|choices| choices.more_isos.push(PathBuf::new())));
+        on!(self, on_remove_disc, |screen, index| screen.choose(|choices| remove(&mut choices.more_isos, index)));
+        on!(self, on_type_memory, |screen, text| screen.type_memory(&text));
+        on!(self, on_choose_cores, |screen, index| screen
+            .choose(|choices| choices.cores = u32::try_from(index).ok().filter(|cores| *cores > 0)));
+        on!(self, on_choose_machine_type, |screen, index| {
             let named = usize::try_from(index).ok().and_then(|index| screen.state.borrow().catalog.get(index).cloned());
             screen.choose(|choices| choices.machine = named.filter(|named| !named.usual).map(|named| named.name));
         });
-        on!(on_choose_display, |screen, on| screen.choose(|choices| choices.display = (!on).then_some(false)));
-        on!(on_add_disk, |screen, copy| screen.change_disks(|disks| {
+        on!(self, on_choose_display, |screen, on| screen.choose(|choices| choices.display = (!on).then_some(false)));
+        on!(self, on_add_disk, |screen, copy| screen.change_disks(|disks| {
             disks.push(if copy { TypedDisk::Copy(String::new()) } else { TypedDisk::New("64 GiB".to_owned()) });
         }));
-        on!(on_remove_disk, |screen, index| screen.change_disks(|disks| remove(disks, index)));
-        on!(on_type_disk, |screen, index, text| screen.change_disks(|disks| {
+        on!(self, on_remove_disk, |screen, index| screen.change_disks(|disks| remove(disks, index)));
+        on!(self, on_type_disk, |screen, index, text| screen.change_disks(|disks| {
             if let Some(disk) = usize::try_from(index).ok().and_then(|index| disks.get_mut(index)) {
                 *disk = TypedDisk::New(text.to_string());
             }
         }));
-        on!(on_choose_shared, |screen, on| screen.choose(|choices| {
+        on!(self, on_choose_shared, |screen, on| screen.choose(|choices| {
             choices.share = on.then(|| Share { folder: PathBuf::new(), read_only: false });
         }));
-        on!(on_choose_share_read_only, |screen, on| screen.choose(|choices| {
+        on!(self, on_choose_share_read_only, |screen, on| screen.choose(|choices| {
             if let Some(share) = &mut choices.share {
                 share.read_only = on;
             }
         }));
-        on!(on_type_name, |screen, text| screen.choose(|choices| choices.name = text.to_string()));
-        on!(on_choose_start, |screen, on| screen.choose(|choices| choices.start = on));
-        on!(on_choose_open_settings, |screen, on| screen.choose(|choices| choices.open_settings = on));
-        on!(on_take_all_the_same, |screen| screen.choose(|choices| choices.unchecked = true));
-        on!(on_create, |screen| screen.order());
-        on!(on_cancel_work, |screen| {
+        on!(self, on_type_name, |screen, text| screen.choose(|choices| choices.name = text.to_string()));
+        on!(self, on_choose_start, |screen, on| screen.choose(|choices| choices.start = on));
+        on!(self, on_choose_open_settings, |screen, on| screen.choose(|choices| choices.open_settings = on));
+        on!(self, on_take_all_the_same, |screen| screen.choose(|choices| choices.unchecked = true));
+        on!(self, on_create, |screen| screen.order());
+        on!(self, on_cancel_work, |screen| {
             if let Some(cancel) = &screen.state.borrow().cancel {
                 cancel.cancel();
                 screen.window.set_cancelling(true);

@@ -183,12 +183,7 @@ async fn the_policy_counts_before_the_process_is_asked() {
 async fn a_process_that_dies_is_an_event_and_another_is_started() {
     let mut test = service(ClipboardPolicy::Both, Duration::from_secs(60)).await;
     let (mut events, mut process) = test.listening().await;
-    let file = test.folder.path().join("file.txt");
-    std::fs::write(&file, "content").unwrap();
-    let sent = tokio::spawn({
-        let service = test.service.clone();
-        async move { service.send_file(file).await }
-    });
+    let sent = test.sends_a_file();
     let (Ask::SendFile { id, path }, _) = process.answers(&[]).await else { panic!("no file") };
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "content");
     assert_eq!(sent.await.unwrap().unwrap(), Transfer { id, name: "file.txt".into(), sent: 0, total: 7, done: false, error: None });
@@ -206,12 +201,7 @@ async fn a_process_that_dies_is_an_event_and_another_is_started() {
 async fn what_a_process_says_is_bounded_and_not_believed() {
     let mut test = service(ClipboardPolicy::Both, Duration::from_secs(60)).await;
     let (mut events, mut process) = test.listening().await;
-    let file = test.folder.path().join("file.txt");
-    std::fs::write(&file, "content").unwrap();
-    let sent = tokio::spawn({
-        let service = test.service.clone();
-        async move { service.send_file(file).await }
-    });
+    let sent = test.sends_a_file();
     let (Ask::SendFile { id, .. }, _) = process.answers(&[]).await else { panic!("no file") };
     sent.await.unwrap().unwrap();
     let transfer = |id, sent| Transfer { id, name: "../../other".into(), sent, total: u64::MAX, done: sent > 7, error: None };

@@ -1,116 +1,108 @@
-//! What is asked for in a machine's window, and what becomes of it.
+//! What only a display's window does of what is asked for, and what becomes of it.
 
+use std::cell::RefMut;
+use std::path::Path;
 use std::rc::Rc;
 
-use machine::State;
-use slint::{CloseRequestResponse, ComponentHandle as _};
-use view_model::window::{Closing, closing, words};
+use slint::{ComponentHandle as _, ModelRc, PlatformError, SharedString};
+use view_model::window::words;
 use view_model::{Command, Failure};
 use viewport::Resizer;
 
-use super::Shows;
-use super::menus::{Order, say};
+use super::menus::{Order, Orders};
 use super::orders::{self, Deed};
-use super::screen::MachineScreen;
+use super::screen::{Inner, MachineScreen};
+use super::{MachineWindows, Shows};
+use crate::StageButton;
+use crate::machine_window::{OfMachine, in_words};
+use crate::standing::Standing;
+use crate::words::say;
 
-impl MachineScreen {
-    /// Something was asked for.
-    pub(super) fn ordered(self: &Rc<Self>, number: i32) {
-        let order = self.orders.borrow().get(number);
+impl OfMachine for MachineScreen {
+    fn windows(&self) -> Option<Rc<MachineWindows>> {
+        self.windows.upgrade()
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn shows(&self) -> Shows {
+        Shows::Head(self.head)
+    }
+
+    fn standing(&self) -> RefMut<'_, Standing> {
+        RefMut::map(self.inner.borrow_mut(), |inner: &mut Inner| &mut inner.standing)
+    }
+
+    fn orders(&self) -> RefMut<'_, Orders> {
+        self.orders.borrow_mut()
+    }
+
+    fn refresh(&self) {
+        self.bring_up_to_date();
+    }
+
+    fn set_note(&self, text: SharedString, buttons: ModelRc<StageButton>) {
+        self.window.set_note(text);
+        self.window.set_note_buttons(buttons);
+    }
+
+    fn set_note_serious(&self, serious: bool) {
+        self.window.set_note_serious(serious);
+    }
+
+    fn hide_window(&self) -> Result<(), PlatformError> {
+        self.window.hide()
+    }
+
+    fn order_here(self: &Rc<Self>, order: Order) {
         match order {
-            Some(Order::Command(command)) => self.command(command),
-            Some(Order::Confirmed(command)) => {
-                self.dismiss();
-                self.carry_out(Deed::Command(command));
-            }
-            Some(Order::Close(shut_down)) => {
-                self.dismiss();
-                self.close(shut_down);
-            }
-            Some(Order::Dismiss) => self.dismiss(),
-            Some(Order::Keys(chord)) => self.send_chord(&chord),
-            Some(Order::Insert(drive)) => self.choose_medium(drive),
-            Some(Order::Eject(drive)) => self.carry_out(Deed::Eject(drive)),
-            Some(Order::Share) => self.choose_folder(),
-            Some(Order::Unshare) => self.carry_out(Deed::Share(None)),
-            Some(Order::Scale(way)) => {
+            Order::Keys(chord) => self.send_chord(&chord),
+            Order::Insert(drive) => self.choose_medium(drive),
+            Order::Eject(drive) => self.carry_out(Deed::Eject(drive)),
+            Order::Share => self.choose_folder(),
+            Order::Unshare => self.carry_out(Deed::Share(None)),
+            Order::Scale(way) => {
                 self.inner.borrow_mut().scaling = way;
                 self.place();
                 self.refresh();
             }
-            Some(Order::Follow(follow)) => {
+            Order::Follow(follow) => {
                 self.inner.borrow_mut().resizer = Resizer::new(follow);
                 self.stage_changed();
                 self.refresh();
             }
-            Some(Order::Head(head)) => {
-                let opened = self.windows.upgrade().map(|windows| windows.open_head(&self.path, head));
-                if let Some(Err(error)) = opened {
-                    self.note(error.to_string().into(), false, &[]);
-                }
-            }
-            Some(Order::Port(port)) => {
-                let opened = self.windows.upgrade().map(|windows| windows.open_port(&self.path, port));
-                if let Some(Err(error)) = opened {
-                    self.note(error.to_string().into(), false, &[]);
-                }
-            }
-            // What only terminals offer.
-            Some(Order::Terminal(_)) | None => {}
+            // What only terminals offer, and what every window does alike.
+            _ => {}
         }
     }
 
-    /// A command of the toolbar, a menu or the picture's own buttons.
-    pub(super) fn command(self: &Rc<Self>, command: Command) {
-        let (name, paused) = {
-            let inner = self.inner.borrow();
-            (inner.standing.name.clone(), inner.standing.state == State::Paused)
-        };
-        if let Some(question) = command.question(&name) {
-            let text = format!("{} {}", question.title, say(question.help));
-            return self.note(text.into(), true, &[(command.label(), Order::Confirmed(command))]);
-        }
+    fn command_here(self: &Rc<Self>, command: Command) -> bool {
         match command {
-            Command::Pause if paused => self.carry_out(Deed::Command(Command::Resume)),
-            Command::CloseWindow => {
-                if self.close_requested() == CloseRequestResponse::HideWindow {
-                    self.hide();
-                }
-            }
             Command::FullScreen => self.set_full_screen(!self.inner.borrow().full_screen),
             Command::Capture => self.toggle_capture(),
             Command::Screenshot => self.photograph(),
             Command::OpenDisplay => drop(self.again.send(())),
-            Command::ShowLog => self.show_log(),
-            command => self.carry_out(Deed::Command(command)),
+            _ => return false,
+        }
+        true
+    }
+
+    fn was_done(self: &Rc<Self>, deed: &Deed) {
+        match deed {
+            Deed::Insert(..) | Deed::Eject(_) => self.look_at_drives(),
+            Deed::Share(_) => self.look_at_share(),
+            Deed::Command(_) | Deed::PressPowerButton => {}
         }
     }
 
-    /// Does something to the machine; what does not work is told.
-    pub(super) fn carry_out(self: &Rc<Self>, deed: Deed) {
-        let Some(windows) = self.windows.upgrade() else { return };
-        let begins = matches!(deed, Deed::Command(Command::Start | Command::StartDisposable));
-        self.inner.borrow_mut().standing.begins(begins);
-        self.refresh();
-        let is_drive = matches!(deed, Deed::Insert(..) | Deed::Eject(_));
-        let is_share = matches!(deed, Deed::Share(_));
-        let work = orders::carry_out(windows.engine().library().clone(), self.path.clone(), deed);
-        let screen = Rc::downgrade(self);
-        windows.engine().ask(work, move |done| {
-            let Some(screen) = screen.upgrade() else { return };
-            screen.inner.borrow_mut().standing.ends(begins && done.is_err());
-            if let Err(failure) = done {
-                let buttons: Vec<_> = failure.cures.iter().map(|cure| (cure.label(), Order::Command(*cure))).collect();
-                screen.note(in_words(&failure).into(), false, &buttons);
-            } else if is_drive {
-                screen.look_at_drives();
-            } else if is_share {
-                screen.look_at_share();
-            }
-            screen.refresh();
-        });
+    fn let_go_of_all(self: &Rc<Self>) {
+        self.let_go();
     }
+}
 
+impl MachineScreen {
     /// Saves a picture of the display.
     fn photograph(self: &Rc<Self>) {
         let Some(windows) = self.windows.upgrade() else { return };
@@ -135,74 +127,4 @@ impl MachineScreen {
             }
         });
     }
-
-    /// Shows the end of the log over the picture.
-    fn show_log(&self) {
-        let log = self.inner.borrow().standing.ending.as_ref().map(|ending| ending.log.join("\n")).unwrap_or_default();
-        let folder = self.windows.upgrade().zip(self.inner.borrow().standing.status.as_ref().map(|_| ())).map(|(windows, ())| {
-            let library = windows.engine().library();
-            library.machine_at(&self.path).map(|machine| library.places().logs_of(&machine.id).display().to_string())
-        });
-        let folder = folder.and_then(Result::ok).unwrap_or_default();
-        self.note(format!("{folder}\n{log}").trim().into(), false, &[]);
-    }
-
-    /// Whether the window closes now that somebody wants that.
-    pub(super) fn close_requested(self: &Rc<Self>) -> CloseRequestResponse {
-        let Some(windows) = self.windows.upgrade() else { return CloseRequestResponse::HideWindow };
-        let others = windows.shows_elsewhere(&self.path, Shows::Head(self.head));
-        let (name, state) = {
-            let inner = self.inner.borrow();
-            (inner.standing.name.clone(), inner.standing.state)
-        };
-        match closing(&windows.preferences(), &name, state, others) {
-            Closing::Close => {
-                self.closes();
-                return CloseRequestResponse::HideWindow;
-            }
-            Closing::ShutDown => self.close(true),
-            Closing::Ask(question) => {
-                let text = format!("{} {}", question.title, say(question.help));
-                self.note(text.into(), false, &[(words::SHUT_DOWN, Order::Close(true)), (words::LEAVE, Order::Close(false))]);
-            }
-        }
-        CloseRequestResponse::KeepWindowShown
-    }
-
-    /// Closes the window; the guest is asked to power off first, or not. It is asked before: with its last window the app ends.
-    fn close(self: &Rc<Self>, shut_down: bool) {
-        let Some(windows) = self.windows.upgrade().filter(|_| shut_down) else { return self.hide() };
-        let work = orders::carry_out(windows.engine().library().clone(), self.path.clone(), Deed::PressPowerButton);
-        let screen = Rc::downgrade(self);
-        windows.engine().ask(work, move |asked| match (asked, screen.upgrade()) {
-            (Ok(()), Some(screen)) => screen.hide(),
-            (Err(failure), Some(screen)) => screen.note(in_words(&failure).into(), false, &[]),
-            (_, None) => {}
-        });
-    }
-
-    fn hide(self: &Rc<Self>) {
-        self.closes();
-        if let Err(error) = self.window.hide() {
-            tracing::error!(%error, "the window stays");
-        }
-    }
-
-    /// The window closes: nothing is held any more, and nothing is ended.
-    fn closes(self: &Rc<Self>) {
-        self.let_go();
-        if let Some(windows) = self.windows.upgrade() {
-            windows.closed(&self.path, Shows::Head(self.head));
-        }
-    }
-}
-
-/// What happened, why, and what to do.
-pub(crate) fn in_words(failure: &Failure) -> String {
-    let mut said = failure.what.clone();
-    for more in [&failure.why, &failure.hint].into_iter().flatten() {
-        said.push_str(". ");
-        said.push_str(more);
-    }
-    said
 }

@@ -7,6 +7,7 @@ use view_model::Command;
 
 use super::orders::Deed;
 use super::screen::MachineScreen;
+use crate::machine_window::OfMachine as _;
 use crate::portal::{self, Question};
 
 /// What media's names usually end with.

@@ -15,6 +15,7 @@ use viewport::{Effect, Grab, Happening};
 
 use super::grab::{self, Keyboard};
 use super::screen::MachineScreen;
+use crate::machine_window::OfMachine as _;
 
 /// Logical pixels that Slint makes of a wheel's notch.
 const NOTCH: f64 = 60.0;

@@ -8,6 +8,7 @@ use view_model::window::{Overlay, words};
 use view_model::{Command, Message, Subject, Text};
 use viewport::{Scaling, Standing};
 
+use crate::words::say;
 use crate::{StageButton, ToolLine};
 
 /// What was asked for.
@@ -221,11 +222,6 @@ impl Orders {
         let label = if matches!(order, Order::Confirmed(_)) { label.trim_end_matches([' ', '…']).into() } else { label };
         StageButton { text: label, order: self.number(order) }
     }
-}
-
-/// A text as it is drawn.
-pub fn say(text: impl Into<Message>) -> SharedString {
-    text.into().to_string().into()
 }
 
 /// A line that is only read.

@@ -4,9 +4,9 @@
 //! - `feed`: follows one machine and one of its heads, in the engine; what it tells comes to the window one piece at a time.
 //! - `picture`: the guest's pixels in the toolkit's buffer.
 //! - `screen`: the window of a head; `input` is what a person does in it, `menus` what its toolbar offers.
-//! - `act` and `orders`: what becomes of what was asked for.
+//! - `act` and `orders`: what becomes of what was asked for, beside what [`crate::machine_window`] does in every window.
 
-pub(crate) mod act;
+mod act;
 mod choose;
 mod feed;
 mod grab;
@@ -28,7 +28,7 @@ use view_model::window::first_view;
 use crate::engine::Engine;
 use crate::prefer::Preferred;
 use crate::terminal::TerminalScreen;
-use crate::windows::dress;
+use crate::windows::{dress, raise};
 pub use grab::MouseMotion;
 use screen::MachineScreen;
 
@@ -121,8 +121,8 @@ impl MachineWindows {
     fn raise(&self, key: &(PathBuf, Shows)) -> bool {
         let open = self.open.borrow().get(key).cloned();
         match &open {
-            Some(Open::Head(screen)) => screen.raise(),
-            Some(Open::Port(screen)) => screen.raise(),
+            Some(Open::Head(screen)) => raise(screen.window()),
+            Some(Open::Port(screen)) => raise(screen.window()),
             None => return false,
         }
         true

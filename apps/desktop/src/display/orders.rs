@@ -41,21 +41,13 @@ pub async fn carry_out(library: Library, path: PathBuf, deed: Deed) -> Result<()
 }
 
 async fn act(library: &Library, machine: &Machine, deed: Deed) -> library::Result<()> {
-    let heard = |what: &str| tracing::debug!(what, "working");
     match deed {
-        Deed::Command(Command::Start) => library.start(machine, StartOptions::default(), heard).await,
-        Deed::Command(Command::StartDisposable) => {
-            library.start(machine, StartOptions { disposable: true, ..StartOptions::default() }, heard).await
-        }
-        Deed::Command(Command::Pause) => library.pause(machine).await,
-        Deed::Command(Command::Resume) => library.resume(machine).await,
-        Deed::Command(Command::ShutDown) => library.stop(machine, StopPlan::request(PATIENCE), heard).await.map(drop),
-        Deed::Command(Command::ForceStop) => library.stop(machine, StopPlan::force(), heard).await.map(drop),
-        Deed::Command(Command::Restart) => library.restart(machine, StopPlan::request(PATIENCE), None, heard).await,
-        Deed::Command(Command::Reset) => library.reset(machine).await,
         Deed::Command(command) => {
-            tracing::error!(?command, "no window of a machine does that");
-            Ok(())
+            let heard = |what: &str| tracing::debug!(what, "working");
+            run(library, machine, command, PATIENCE, heard).await.unwrap_or_else(|| {
+                tracing::error!(?command, "no window of a machine does that");
+                Ok(())
+            })
         }
         Deed::PressPowerButton => {
             let Some(client) = library.client(machine).await? else { return Ok(()) };
@@ -72,6 +64,27 @@ async fn act(library: &Library, machine: &Machine, deed: Deed) -> library::Resul
             shared.await.unwrap_or(Ok(()))
         }
     }
+}
+
+/// Starts, halts or ends a machine, as a command says; a guest that is asked to end has `patience` to do so. `None` where it says something else.
+pub async fn run(
+    library: &Library,
+    machine: &Machine,
+    command: Command,
+    patience: Duration,
+    heard: impl FnMut(&str),
+) -> Option<library::Result<()>> {
+    Some(match command {
+        Command::Start => library.start(machine, StartOptions::default(), heard).await,
+        Command::StartDisposable => library.start(machine, StartOptions { disposable: true, ..StartOptions::default() }, heard).await,
+        Command::Pause => library.pause(machine).await,
+        Command::Resume => library.resume(machine).await,
+        Command::ShutDown => library.stop(machine, StopPlan::request(patience), heard).await.map(drop),
+        Command::ForceStop => library.stop(machine, StopPlan::force(), heard).await.map(drop),
+        Command::Restart => library.restart(machine, StopPlan::request(patience), None, heard).await,
+        Command::Reset => library.reset(machine).await,
+        _ => return None,
+    })
 }
 
 /// Where a screenshot of a machine is put: beside a person's other pictures, with the time in its name.

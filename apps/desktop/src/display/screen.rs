@@ -10,21 +10,22 @@ use library::SharedFolder;
 use machine::Event;
 use machine::display::{Control, Cursor, HeadInfo, Input, Shown, SizeRequest, Update};
 use slint::winit_030::WinitWindowAccessor as _;
-use slint::{CloseRequestResponse, ComponentHandle as _, Image, ModelRc, SharedString, Timer};
+use slint::{CloseRequestResponse, ComponentHandle as _, Image, SharedString, Timer};
 use tokio::sync::{mpsc, watch};
 use view_model::preferences::{Preferences, RELEASE, SCALING, SEND_KEYS};
 use view_model::window::{Connection, Overlay, captured, overlay, words};
-use view_model::{Command, Message, preferences};
+use view_model::{Command, preferences};
 use viewport::{Canvas, Placement, Policy, ReleaseChord, Resizer, Scaling, Seat};
 
 use super::MachineWindows;
 use super::feed::{Feed, Seen, feed};
 use super::grab::Keyboard;
-use super::menus::{Order, Orders, list};
+use super::menus::{Orders, list};
 use super::picture::Picture;
+use crate::MachineWindow;
 use crate::follow::Told;
+use crate::machine_window::{OfMachine as _, Said};
 use crate::standing::Standing;
-use crate::{MachineWindow, StageButton};
 
 /// The window of one display head.
 pub struct MachineScreen {
@@ -117,31 +118,15 @@ impl MachineScreen {
         &self.window
     }
 
-    /// Brings the window before the others.
-    pub fn raise(&self) {
-        self.window.window().set_minimized(false);
-        self.window.window().with_winit_window(|window| window.focus_window());
-    }
-
     /// What is asked for in the window, and what happens to it.
     fn connect(self: &Rc<Self>) {
-        macro_rules! on {
-            ($callback:ident, |$screen:ident $(, $argument:ident)*| $body:expr) => {{
-                let screen = Rc::downgrade(self);
-                self.window.$callback(move |$($argument),*| {
-                    if let Some($screen) = screen.upgrade() {
-                        $body
-                    }
-                });
-            }};
-        }
-        on!(on_ordered, |screen, number| screen.ordered(number));
-        on!(on_stage_changed, |screen| screen.stage_changed());
-        on!(on_moved, |screen, x, y| screen.moved(x, y));
-        on!(on_left_stage, |screen| screen.left_stage());
-        on!(on_button, |screen, button, down| screen.button(button, down));
-        on!(on_wheel, |screen, by| screen.wheel(by));
-        on!(on_stage_focus, |screen, has| screen.stage_focus(has));
+        on!(self, on_ordered, |screen, number| screen.ordered(number));
+        on!(self, on_stage_changed, |screen| screen.stage_changed());
+        on!(self, on_moved, |screen, x, y| screen.moved(x, y));
+        on!(self, on_left_stage, |screen| screen.left_stage());
+        on!(self, on_button, |screen, button, down| screen.button(button, down));
+        on!(self, on_wheel, |screen, by| screen.wheel(by));
+        on!(self, on_stage_focus, |screen, has| screen.stage_focus(has));
         let screen = Rc::downgrade(self);
         self.window.window().on_winit_window_event(move |_, event| match screen.upgrade() {
             Some(screen) => screen.window_event(event),
@@ -387,7 +372,7 @@ impl MachineScreen {
     }
 
     /// Brings toolbar, menus and what is said over the picture up to date.
-    pub(super) fn refresh(&self) {
+    pub(super) fn bring_up_to_date(&self) {
         let inner = self.inner.borrow();
         let (window, orders) = (&self.window, &mut *self.orders.borrow_mut());
         let standing = &inner.standing;
@@ -424,28 +409,11 @@ impl MachineScreen {
         let said = inner.said();
         window.set_said(said.is_some());
         window.set_waits(said.is_some() && standing.is_on_its_way());
-        let over = |said: &Overlay| (said.title.to_string(), said.help.as_ref().map(Message::to_string), said.log.clone());
-        let (title, help, log) = said.as_ref().map(over).unwrap_or_default();
-        window.set_said_title(title.into());
-        window.set_said_help(help.unwrap_or_default().into());
-        window.set_said_log(list(log.into_iter().map(SharedString::from).collect()));
-        window.set_said_buttons(list(said.map(|said| orders.over_picture(&said)).unwrap_or_default()));
-    }
-
-    /// Tells something at the window's foot, or asks.
-    pub(super) fn note(&self, text: SharedString, serious: bool, buttons: &[(view_model::Text, Order)]) {
-        let mut orders = self.orders.borrow_mut();
-        let mut shown: Vec<StageButton> = buttons.iter().map(|(text, order)| orders.button(*text, order.clone())).collect();
-        let dismiss = if buttons.is_empty() { words::DISMISS } else { words::CANCEL };
-        shown.push(orders.button(dismiss, Order::Dismiss));
-        self.window.set_note(text);
-        self.window.set_note_serious(serious);
-        self.window.set_note_buttons(list(shown));
-    }
-
-    pub(super) fn dismiss(&self) {
-        self.window.set_note(SharedString::default());
-        self.window.set_note_buttons(ModelRc::default());
+        let said = Said::new(said.as_ref(), orders);
+        window.set_said_title(said.title);
+        window.set_said_help(said.help);
+        window.set_said_log(said.log);
+        window.set_said_buttons(said.buttons);
     }
 }
 

@@ -6,20 +6,20 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use machine::Event;
-use slint::winit_030::WinitWindowAccessor as _;
-use slint::{CloseRequestResponse, ComponentHandle as _, Global as _, Model as _, ModelRc, SharedString};
+use slint::{CloseRequestResponse, ComponentHandle as _, Global as _, Model as _, SharedString};
 use terminal::{At, Palette, Rgb, Size, Terminal};
 use tokio::sync::{mpsc, watch};
-use view_model::window::{Connection, Overlay, terminal_overlay, words};
-use view_model::{Command, Message};
+use view_model::Command;
+use view_model::window::{Connection, terminal_overlay, words};
 
 use super::feed::{Changed, Feed, Shared, feed};
 use super::lines::Lines;
 use crate::display::MachineWindows;
-use crate::display::menus::{Order, Orders, list, say};
+use crate::display::menus::{Orders, list};
 use crate::follow::Told;
+use crate::machine_window::{OfMachine as _, Said};
 use crate::standing::Standing;
-use crate::{StageButton, TerminalWindow, Tokens};
+use crate::{TerminalWindow, Tokens};
 
 /// Logical pixels around the rows, and beside them where the slider is.
 const MARGIN: f32 = 10.0;
@@ -92,31 +92,15 @@ impl TerminalScreen {
         self.window.get_lines().iter().map(|line| line.text.into()).collect()
     }
 
-    /// Brings the window before the others.
-    pub(crate) fn raise(&self) {
-        self.window.window().set_minimized(false);
-        self.window.window().with_winit_window(|window| window.focus_window());
-    }
-
     /// What is asked for in the window, and what happens to it.
     fn connect(self: &Rc<Self>) {
-        macro_rules! on {
-            ($callback:ident, |$screen:ident $(, $argument:ident)*| $body:expr) => {{
-                let screen = Rc::downgrade(self);
-                self.window.$callback(move |$($argument),*| {
-                    if let Some($screen) = screen.upgrade() {
-                        $body
-                    }
-                });
-            }};
-        }
-        on!(on_ordered, |screen, number| screen.ordered(number));
-        on!(on_stage_changed, |screen| screen.stage_changed());
-        on!(on_look_changed, |screen| screen.dress());
-        on!(on_focus_changed, |screen, _has| screen.draw());
-        on!(on_scrolled_to, |screen, from| screen.scrolled_to(from));
-        on!(on_pointed, |screen, what, button, x, y, ctrl, alt, shift| screen.pointed(what, button, (x, y), (ctrl, alt, shift)));
-        on!(on_wheel, |screen, by, x, y, ctrl, alt, shift| screen.wheel(by, (x, y), (ctrl, alt, shift)));
+        on!(self, on_ordered, |screen, number| screen.ordered(number));
+        on!(self, on_stage_changed, |screen| screen.stage_changed());
+        on!(self, on_look_changed, |screen| screen.dress());
+        on!(self, on_focus_changed, |screen, _has| screen.draw());
+        on!(self, on_scrolled_to, |screen, from| screen.scrolled_to(from));
+        on!(self, on_pointed, |screen, what, button, x, y, ctrl, alt, shift| screen.pointed(what, button, (x, y), (ctrl, alt, shift)));
+        on!(self, on_wheel, |screen, by, x, y, ctrl, alt, shift| screen.wheel(by, (x, y), (ctrl, alt, shift)));
         let screen = Rc::downgrade(self);
         self.window
             .on_key(move |text, ctrl, alt, shift, meta| screen.upgrade().is_some_and(|screen| screen.key(&text, (ctrl, alt, shift, meta))));
@@ -243,7 +227,7 @@ impl TerminalScreen {
     }
 
     /// Brings toolbar, menus and what is said over the terminal up to date.
-    pub(super) fn refresh(&self) {
+    pub(super) fn bring_up_to_date(&self) {
         let inner = self.inner.borrow();
         let (window, orders, standing) = (&self.window, &mut *self.orders.borrow_mut(), &inner.standing);
         let subject = standing.subject();
@@ -264,32 +248,10 @@ impl TerminalScreen {
         let said = standing.trouble().or_else(|| terminal_overlay(standing.state, standing.connection, standing.ending.as_ref()));
         window.set_said(said.is_some());
         window.set_waits(said.is_some() && standing.is_on_its_way());
-        let over = |said: &Overlay| (said.title.to_string(), said.help.as_ref().map(Message::to_string), said.log.clone());
-        let (title, help, log) = said.as_ref().map(over).unwrap_or_default();
-        window.set_said_title(title.into());
-        window.set_said_help(help.unwrap_or_default().into());
-        window.set_said_log(list(log.into_iter().map(SharedString::from).collect()));
-        window.set_said_buttons(list(said.map(|said| orders.over_picture(&said)).unwrap_or_default()));
-    }
-
-    /// Tells something at the window's foot, or asks.
-    pub(super) fn note(&self, text: SharedString, serious: bool, buttons: &[(view_model::Text, Order)]) {
-        let mut orders = self.orders.borrow_mut();
-        let mut shown: Vec<StageButton> = buttons.iter().map(|(text, order)| orders.button(*text, order.clone())).collect();
-        let dismiss = if buttons.is_empty() { words::DISMISS } else { words::CANCEL };
-        shown.push(orders.button(dismiss, Order::Dismiss));
-        self.window.set_note(text);
-        self.window.set_note_serious(serious);
-        self.window.set_note_buttons(list(shown));
-    }
-
-    pub(super) fn dismiss(&self) {
-        self.window.set_note(SharedString::default());
-        self.window.set_note_buttons(ModelRc::default());
-    }
-
-    /// Tells what went wrong.
-    pub(super) fn failed(&self, message: impl Into<Message>) {
-        self.note(say(message), false, &[]);
+        let said = Said::new(said.as_ref(), orders);
+        window.set_said_title(said.title);
+        window.set_said_help(said.help);
+        window.set_said_log(said.log);
+        window.set_said_buttons(said.buttons);
     }
 }
