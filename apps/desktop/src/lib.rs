@@ -8,6 +8,7 @@
 //! - [`windows`]: which other windows are open; [`display`]: those of machines' displays; [`terminal`]: those of their serial ports.
 //!   [`follow`] tells them what becomes of the machine, [`standing`] is what they know of it, `machine_window` what both do alike, and
 //!   [`pace`] how often they draw.
+//! - `session`: what a machine whose windows are open shares with this desktop; `sound` is what is heard of it.
 //! - [`wizard`]: the window that makes a machine.
 //! - [`editor`]: the window with a machine's settings.
 //! - [`preferences`]: the window with what a person prefers; [`prefer`] keeps it and tells the others.
@@ -43,6 +44,8 @@ pub mod portal;
 pub mod prefer;
 pub mod preferences;
 pub mod rows;
+mod session;
+mod sound;
 pub mod standing;
 pub mod terminal;
 pub mod windows;

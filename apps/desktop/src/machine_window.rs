@@ -44,6 +44,8 @@ pub trait OfMachine: Sized + 'static {
     fn command_here(self: &Rc<Self>, command: Command) -> bool;
     /// Something was done to the machine.
     fn was_done(self: &Rc<Self>, _deed: &Deed) {}
+    /// A person has read what stood at the window's foot.
+    fn was_dismissed(self: &Rc<Self>) {}
     /// The window is about to close.
     fn let_go_of_all(self: &Rc<Self>) {}
 
@@ -60,7 +62,10 @@ pub trait OfMachine: Sized + 'static {
                 self.dismiss();
                 self.close(shut_down);
             }
-            Some(Order::Dismiss) => self.dismiss(),
+            Some(Order::Dismiss) => {
+                self.dismiss();
+                self.was_dismissed();
+            }
             Some(Order::Head(head)) => self.open_other(Shows::Head(head)),
             Some(Order::Port(port)) => self.open_other(Shows::Port(port)),
             Some(order) => self.order_here(order),
@@ -194,7 +199,8 @@ pub trait OfMachine: Sized + 'static {
         let shown = {
             let mut orders = self.orders();
             let mut shown: Vec<StageButton> = buttons.iter().map(|(text, order)| orders.button(*text, order.clone())).collect();
-            let dismiss = if buttons.is_empty() { words::DISMISS } else { words::CANCEL };
+            let asks = buttons.iter().any(|(_, order)| matches!(order, Order::Confirmed(_) | Order::Close(_)));
+            let dismiss = if asks { words::CANCEL } else { words::DISMISS };
             shown.push(orders.button(dismiss, Order::Dismiss));
             shown
         };

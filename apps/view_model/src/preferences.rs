@@ -46,6 +46,8 @@ pub const CAPTURE_FULL_SCREEN: &str = "capture-in-full-screen";
 pub const CAPTURE_FOCUS: &str = "capture-with-focus";
 /// Whether the click that captures reaches the guest.
 pub const FIRST_CLICK: &str = "first-click";
+/// Whether guests may use the microphone.
+pub const MICROPHONE: &str = "microphone";
 /// Keys that "Send keys" offers.
 pub const SEND_KEYS: &str = "send-keys";
 
@@ -86,6 +88,12 @@ pub const PREFERENCES: &[Preference] = &[
         key: FIRST_CLICK,
         label: texts::PREFER_FIRST_CLICK,
         help: texts::PREFER_FIRST_CLICK_HELP,
+        kind: PreferenceKind::Switch(false),
+    },
+    Preference {
+        key: MICROPHONE,
+        label: texts::PREFER_MICROPHONE,
+        help: texts::PREFER_MICROPHONE_HELP,
         kind: PreferenceKind::Switch(false),
     },
     Preference {

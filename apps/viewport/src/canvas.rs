@@ -24,6 +24,16 @@ impl Canvas {
         Self { left, top, width: whole(edge(x + width) - left), height: whole(edge(y + height) - top), ratio }
     }
 
+    /// Columns of the window to its left.
+    pub const fn left(self) -> i64 {
+        self.left as i64
+    }
+
+    /// Rows of the window above it.
+    pub const fn top(self) -> i64 {
+        self.top as i64
+    }
+
     /// Columns of physical pixels.
     pub const fn width(self) -> u32 {
         self.width

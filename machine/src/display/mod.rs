@@ -1,4 +1,4 @@
-//! What a viewer has of a machine: pixels, damage, cursor, input, sizes; whichever backend draws.
+//! What a viewer has of a machine: pixels, damage, cursor, input, sizes, sound; whichever backend draws.
 //!
 //! [`Viewer`] is one viewer's connection to all heads of a machine; several at once are the rule. [`Viewer::open`] gives a [`Head`]: what
 //! it shows comes as [`Frames`], coalesced to the viewer's own pace, and what a person does goes back over [`Control`]. A backend feeds
@@ -8,15 +8,17 @@ mod damage;
 mod frames;
 mod geometry;
 mod input;
+mod sound;
 mod surface;
 
 pub use damage::Damage;
 pub use frames::{Cursor, Frames, Pointer, Shown, Source, Update, frames};
 pub use geometry::{MAX_SIDE, Rect, Size};
 pub use input::{Button, Input, Leds, SizeRequest, TouchKind};
+pub use sound::{PcmFormat, Playing, Recorder, Recording, SoundEvent};
 pub use surface::{Format, Surface, SurfaceError};
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -49,6 +51,26 @@ pub trait Viewer: Send + Sync {
     /// # Errors
     /// [`crate::ErrorKind::NotFound`] where there is no such head; what the backend says.
     async fn open(&self, head: usize) -> Result<Head>;
+
+    /// Listens to what the guest plays. One viewer at a time can.
+    ///
+    /// # Errors
+    /// Where the machine has no sound that a viewer can hear, or another hears it.
+    async fn play(&self) -> Result<Playing> {
+        Err(no_sound())
+    }
+
+    /// Lets the guest record. One viewer at a time can.
+    ///
+    /// # Errors
+    /// As of [`Self::play`].
+    async fn record(&self, _recorder: Box<dyn Recorder>) -> Result<Recording> {
+        Err(no_sound())
+    }
+}
+
+fn no_sound() -> Error {
+    Error::new(ErrorKind::Unsupported, "This display has no sound")
 }
 
 /// A head that is watched.

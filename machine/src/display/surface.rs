@@ -159,6 +159,15 @@ impl Surface {
         matches!(self.memory, Memory::Shared { .. })
     }
 
+    /// The memory that it shares, where it does: the file, where the pixels begin, and the bytes from row to row. Whoever maps it must cope
+    /// with a file that becomes shorter.
+    pub const fn memory(&self) -> Option<(&File, u64, usize)> {
+        match &self.memory {
+            Memory::Shared { file, offset } => Some((file, *offset, self.stride)),
+            Memory::Bytes(_) => None,
+        }
+    }
+
     /// Copies part of it: rows of `rect.width` pixels in its own format, `stride` bytes apart in `target`. What lies outside is left as it is.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, failed};
 use crate::service::{QUEUE, Task, send, standard};
 use async_trait::async_trait;
 use futures::StreamExt;
-use machine::display::{Head, HeadInfo, Viewer};
+use machine::display::{Head, HeadInfo, Playing, Recorder, Recording, Viewer};
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -184,5 +184,13 @@ impl Viewer for Display {
         let console = consoles.into_iter().filter(Console::is_graphic).nth(head).ok_or(Error::NoHead(head))?;
         let (frames, control) = console.watch().await?;
         Ok(Head { info, frames, control })
+    }
+
+    async fn play(&self) -> machine::Result<Playing> {
+        Ok(self.play().await?)
+    }
+
+    async fn record(&self, recorder: Box<dyn Recorder>) -> machine::Result<Recording> {
+        Ok(self.record(recorder).await?)
     }
 }

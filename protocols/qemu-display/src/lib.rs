@@ -2,7 +2,7 @@
 //!
 //! [`Display::connect`] takes a connected socket whose other end QEMU has (`getfd`, then `add_client` with `@dbus-display`). A display has
 //! consoles, each with pixels and input ([`machine::display`], which [`Display`] implements: nothing is translated on the way of a frame),
-//! and may have sound ([`AudioOut`], [`Display::record`]), the guest's clipboard ([`Clipboard`]) and character devices ([`Chardev`]).
+//! and may have sound ([`Display::play`], [`Display::record`]), the guest's clipboard ([`Clipboard`]) and character devices ([`Chardev`]).
 //!
 //! QEMU has one client at a time; a [`Relay`] lets several viewers share it.
 //!
@@ -20,7 +20,6 @@ pub mod painter;
 mod relay;
 mod service;
 
-pub use audio::{AudioEvent, AudioOut, PcmFormat, Recorder, Recording};
 pub use chardev::Chardev;
 pub use clipboard::{Clipboard, ClipboardEvent, Selection};
 pub use connection::Display;

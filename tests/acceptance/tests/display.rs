@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use acceptance::guests::Guests;
 use acceptance::{Guest, Home, PATIENCE, emulator, eventually};
-use machine::display::{Head, Shown, Size, SizeRequest, Surface, Update, Viewer};
-use qemu_display::{AudioEvent, AudioOut, Display};
+use machine::display::{Head, Playing, Shown, Size, SizeRequest, SoundEvent, Surface, Update, Viewer};
+use qemu_display::Display;
 
 fn socket(guest: &Guest<'_>) -> PathBuf {
     let status = guest.status();
@@ -184,13 +184,13 @@ fn several_viewers_two_heads_and_whoever_dies_meanwhile() {
 }
 
 /// Waits until something other than silence is heard.
-async fn is_a_tone(sound: &mut AudioOut) {
+async fn is_a_tone(sound: &mut Playing) {
     let heard = async {
         let mut format = None;
         loop {
             match sound.next().await.expect("the sound goes on") {
-                AudioEvent::Init(_, init) => format = Some(init),
-                AudioEvent::Data(_, data) if data.iter().any(|byte| *byte != data[0]) => return format,
+                SoundEvent::Begins(_, init) => format = Some(init),
+                SoundEvent::Data(_, data) if data.iter().any(|byte| *byte != data[0]) => return format,
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@ use std::cell::RefMut;
 use std::path::Path;
 use std::rc::Rc;
 
+use machine::exchange::Transfer;
 use slint::{ComponentHandle as _, ModelRc, PlatformError, SharedString};
 use view_model::window::words;
 use view_model::{Command, Failure};
@@ -15,6 +16,7 @@ use super::screen::{Inner, MachineScreen};
 use super::{MachineWindows, Shows};
 use crate::StageButton;
 use crate::machine_window::{OfMachine, in_words};
+use crate::session::News;
 use crate::standing::Standing;
 use crate::words::say;
 
@@ -63,6 +65,10 @@ impl OfMachine for MachineScreen {
             Order::Eject(drive) => self.carry_out(Deed::Eject(drive)),
             Order::Share => self.choose_folder(),
             Order::Unshare => self.carry_out(Deed::Share(None)),
+            Order::SendFile => self.choose_file(),
+            Order::CancelFile(id) => self.session.cancel(id),
+            Order::Clipboard(policy) => self.session.set_policy(policy),
+            Order::Usb(id, attach) => self.session.attach(id, attach),
             Order::Scale(way) => {
                 self.inner.borrow_mut().scaling = way;
                 self.place();
@@ -97,12 +103,42 @@ impl OfMachine for MachineScreen {
         }
     }
 
+    fn was_dismissed(self: &Rc<Self>) {
+        // It is not told of again before it has arrived.
+        self.seen_file.set(self.told_file.take().or(self.seen_file.get()));
+    }
+
     fn let_go_of_all(self: &Rc<Self>) {
         self.let_go();
     }
 }
 
 impl MachineScreen {
+    /// Something has come of what the machine shares with this desktop.
+    pub(super) fn hear_of_session(&self, news: &News) {
+        match news {
+            News::Changed => self.refresh(),
+            News::Wrong(message) => self.note(say(message.clone()), false, &[]),
+            News::Transfer(transfer) => self.tell_of_file(transfer),
+        }
+    }
+
+    /// How far a file is on its way into the guest.
+    fn tell_of_file(&self, transfer: &Transfer) {
+        let on_its_way = !transfer.done && transfer.error.is_none();
+        if on_its_way && self.seen_file.get() == Some(transfer.id) {
+            return;
+        }
+        self.told_file.set(on_its_way.then_some(transfer.id));
+        let percent = transfer.sent.saturating_mul(100) / transfer.total.max(1);
+        let (text, buttons) = match (&transfer.error, transfer.done) {
+            (Some(error), _) => (words::NOT_SENT.with([&transfer.name, error]), None),
+            (None, true) => (words::SENT.with([&transfer.name]), None),
+            (None, false) => (words::SENDING.with([&transfer.name, &percent]), Some((words::STOP_SENDING, Order::CancelFile(transfer.id)))),
+        };
+        self.note(say(text), false, buttons.as_slice());
+    }
+
     /// Saves a picture of the display.
     fn photograph(self: &Rc<Self>) {
         let Some(windows) = self.windows.upgrade() else { return };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use view_model::Command;
+use view_model::window::words;
 
 use super::orders::Deed;
 use super::screen::MachineScreen;
@@ -25,13 +26,23 @@ impl MachineScreen {
         self.choose(Question { title: title(Command::Share), folder: true, kinds: None }, |path| Deed::Share(Some(path)));
     }
 
+    /// Asks for a file, and sends it into the guest.
+    pub(super) fn choose_file(self: &Rc<Self>) {
+        let title = words::SEND_FILE.to_string().trim_end_matches('…').to_owned();
+        self.ask_for(Question { title, folder: false, kinds: None }, |screen, path| screen.session.send(path));
+    }
+
     fn choose(self: &Rc<Self>, question: Question, deed: impl FnOnce(PathBuf) -> Deed + 'static) {
+        self.ask_for(question, |screen, path| screen.carry_out(deed(path)));
+    }
+
+    fn ask_for(self: &Rc<Self>, question: Question, chosen: impl FnOnce(&Rc<Self>, PathBuf) + 'static) {
         let Some(windows) = self.windows.upgrade() else { return };
         let screen = Rc::downgrade(self);
-        windows.engine().ask(portal::choose(question), move |chosen| {
+        windows.engine().ask(portal::choose(question), move |answer| {
             let Some(screen) = screen.upgrade() else { return };
-            match chosen {
-                Ok(Some(path)) => screen.carry_out(deed(path)),
+            match answer {
+                Ok(Some(path)) => chosen(&screen, path),
                 Ok(None) => {}
                 Err(error) => screen.note(format!("{error:#}").into(), false, &[]),
             }

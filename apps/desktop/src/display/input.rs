@@ -33,9 +33,16 @@ impl MachineScreen {
                 }
                 EventResult::Propagate
             }
-            WindowEvent::Focused(false) => {
-                self.happened(Happening::FocusLost);
+            WindowEvent::Focused(has) => {
+                self.session.has_keyboard(*has);
+                if !*has {
+                    self.happened(Happening::FocusLost);
+                }
                 EventResult::Propagate
+            }
+            WindowEvent::DroppedFile(path) => {
+                self.session.send(path.clone());
+                EventResult::PreventDefault
             }
             WindowEvent::KeyboardInput { event, is_synthetic, .. } if self.window.get_guest_has_keys() => {
                 let down = event.state == ElementState::Pressed;

@@ -1,6 +1,7 @@
 //! What the toolbar offers, and what the numbers mean that the window gives back.
 
 use machine::display::HeadInfo;
+use machine::exchange::{ClipboardPolicy, ExchangeStatus, UsbDevice};
 use machine::{Console, Drive, DriveKind, State};
 use slint::{ModelRc, SharedString, VecModel};
 use view_model::home::Mark;
@@ -32,6 +33,14 @@ pub enum Order {
     Share,
     /// Shares no folder any more.
     Unshare,
+    /// Asks for a file, and sends it into the guest.
+    SendFile,
+    /// Gives a file up that is on its way into the guest.
+    CancelFile(u64),
+    /// Lets the clipboard go this way.
+    Clipboard(ClipboardPolicy),
+    /// Gives the guest a USB device, or takes it back.
+    Usb(String, bool),
     /// Shows the picture so large.
     Scale(Scaling),
     /// Lets the guest follow the window's size, or not.
@@ -153,6 +162,44 @@ impl Orders {
             lines.push(read(words::SHARE_LATER));
         }
         lines
+    }
+
+    /// What goes through the guest's agent: files, and the clipboard.
+    pub fn agent(&mut self, status: &ExchangeStatus) -> Vec<ToolLine> {
+        if !status.capabilities.agent {
+            return Vec::new();
+        }
+        let silent = if status.agent { SharedString::default() } else { say(words::NO_AGENT) };
+        let mut lines =
+            vec![ToolLine { apart: true, enabled: status.agent, detail: silent, ..self.line(words::SEND_FILE, Order::SendFile) }];
+        lines.push(ToolLine { apart: true, ..read(words::CLIPBOARD) });
+        let ways = [
+            (words::CLIPBOARD_BOTH, ClipboardPolicy::Both),
+            (words::CLIPBOARD_TO_GUEST, ClipboardPolicy::ToGuest),
+            (words::CLIPBOARD_TO_HOST, ClipboardPolicy::ToHost),
+            (words::CLIPBOARD_OFF, ClipboardPolicy::Off),
+        ];
+        lines.extend(ways.map(|(text, way)| ToolLine { checked: way == status.policy, ..self.line(text, Order::Clipboard(way)) }));
+        lines
+    }
+
+    /// The USB devices of this computer; those that the guest has are checked.
+    pub fn usb(&mut self, status: &ExchangeStatus, devices: &[UsbDevice]) -> Vec<ToolLine> {
+        if status.capabilities.usb == 0 {
+            return Vec::new();
+        }
+        if devices.is_empty() {
+            return vec![read(words::NO_USB)];
+        }
+        let full =
+            devices.iter().filter(|device| device.attached).count() >= usize::try_from(status.capabilities.usb).unwrap_or(usize::MAX);
+        let line = |device: &UsbDevice| ToolLine {
+            checked: device.attached,
+            enabled: device.attached || (device.refused.is_none() && !full),
+            detail: device.refused.as_deref().unwrap_or_default().into(),
+            ..self.line(Message::said(device.name.clone()), Order::Usb(device.id.clone(), !device.attached))
+        };
+        devices.iter().map(line).collect()
     }
 
     /// How large the picture is shown, whether the guest follows, and the other windows of the machine.
@@ -281,6 +328,47 @@ mod tests {
         assert_eq!(stopped[0].text, "Start");
         let paused = orders.power(&subject(State::Paused, None, false));
         assert!(!paused[0].enabled, "it would not hear");
+    }
+
+    #[test]
+    fn usb_devices_are_offered_as_many_as_the_machine_can_have() {
+        let device = |id: &str, attached: bool, refused: Option<&str>| UsbDevice {
+            id: id.into(),
+            vendor: 1,
+            product: 2,
+            name: format!("Device {id}"),
+            serial: None,
+            attached,
+            refused: refused.map(str::to_owned),
+        };
+        let devices = [device("1-1", true, None), device("1-2", false, None), device("1-3", false, Some("A hub"))];
+        let mut status = ExchangeStatus::default();
+        let mut orders = Orders::default();
+        assert!(orders.usb(&status, &devices).is_empty(), "a machine without a port for them has no menu");
+        status.capabilities.usb = 2;
+        let lines = orders.usb(&status, &devices);
+        assert_eq!(
+            lines.iter().map(|line| (line.checked, line.enabled)).collect::<Vec<_>>(),
+            [(true, true), (false, true), (false, false)]
+        );
+        assert_eq!(orders.get(lines[0].order), Some(Order::Usb("1-1".into(), false)));
+        status.capabilities.usb = 1;
+        assert!(!orders.usb(&status, &devices)[1].enabled, "it has no port left");
+        assert_eq!(orders.usb(&status, &[])[0].order, -1);
+    }
+
+    #[test]
+    fn files_are_sent_where_an_agent_answers_and_the_clipboards_way_is_checked() {
+        let mut status = ExchangeStatus { policy: ClipboardPolicy::ToGuest, ..ExchangeStatus::default() };
+        let mut orders = Orders::default();
+        assert!(orders.agent(&status).is_empty());
+        status.capabilities.agent = true;
+        let lines = orders.agent(&status);
+        assert!(!lines[0].enabled && !lines[0].detail.is_empty());
+        let checked: Vec<_> = lines.iter().filter(|line| line.checked).map(|line| orders.get(line.order)).collect();
+        assert_eq!(checked, [Some(Order::Clipboard(ClipboardPolicy::ToGuest))]);
+        status.agent = true;
+        assert!(orders.agent(&status)[0].enabled);
     }
 
     #[test]

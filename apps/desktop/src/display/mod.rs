@@ -2,12 +2,13 @@
 //!
 //! - [`MachineWindows`]: which windows are open.
 //! - `feed`: follows one machine and one of its heads, in the engine; what it tells comes to the window one piece at a time.
-//! - `picture`: the guest's pixels in the toolkit's buffer.
+//! - `picture`: the guest's pixels in the toolkit's buffer; `direct` draws them without the toolkit, where the window system lets that be.
 //! - `screen`: the window of a head; `input` is what a person does in it, `menus` what its toolbar offers.
 //! - `act` and `orders`: what becomes of what was asked for, beside what [`crate::machine_window`] does in every window.
 
 mod act;
 mod choose;
+mod direct;
 mod feed;
 mod grab;
 mod input;
@@ -19,7 +20,7 @@ mod screen;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use view_model::Command;
 use view_model::preferences::Preferences;
@@ -27,13 +28,15 @@ use view_model::window::first_view;
 
 use crate::engine::Engine;
 use crate::prefer::Preferred;
+use crate::session::{Desk, News, Session};
+use crate::sound::SoundServer;
 use crate::terminal::TerminalScreen;
 use crate::windows::{dress, raise};
 pub use grab::MouseMotion;
 use screen::MachineScreen;
 
 /// What of a machine a window shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Shows {
     /// A display head.
     Head(usize),
@@ -48,17 +51,36 @@ enum Open {
     Port(Rc<TerminalScreen>),
 }
 
+impl Open {
+    fn head(&self) -> Option<Rc<MachineScreen>> {
+        match self {
+            Self::Head(screen) => Some(screen.clone()),
+            Self::Port(_) => None,
+        }
+    }
+}
+
 /// The machine windows that are open, by machine and what of it they show.
 pub struct MachineWindows {
     engine: Engine,
     preferred: Preferred,
     open: RefCell<HashMap<(PathBuf, Shows), Open>>,
+    sessions: RefCell<HashMap<PathBuf, Weak<Session>>>,
+    desk: Desk,
+    server: SoundServer,
 }
 
 impl MachineWindows {
     /// None yet.
     pub fn new(engine: Engine, preferred: Preferred) -> Rc<Self> {
-        Rc::new(Self { engine, preferred, open: RefCell::default() })
+        Rc::new(Self {
+            engine,
+            preferred,
+            open: RefCell::default(),
+            sessions: RefCell::default(),
+            desk: Desk::default(),
+            server: SoundServer::default(),
+        })
     }
 
     /// Opens what there is to see of a machine: the window of its first head, or of its first serial port where it has no display.
@@ -144,6 +166,32 @@ impl MachineWindows {
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What all windows of a machine share with this desktop.
+    pub(crate) fn session(self: &Rc<Self>, machine: &Path) -> Rc<Session> {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.retain(|_, session| session.strong_count() > 0);
+        if let Some(session) = sessions.get(machine).and_then(Weak::upgrade) {
+            return session;
+        }
+        let session = Session::begin(self, machine, &self.desk, &self.server);
+        sessions.insert(machine.to_path_buf(), Rc::downgrade(&session));
+        session
+    }
+
+    /// Tells the machine's windows what has come of that; a file, only the first of them.
+    pub(crate) fn tell(&self, machine: &Path, news: &News) {
+        let mut heads: Vec<_> = {
+            let open = self.open.borrow();
+            let of_machine = open.iter().filter(|((path, _), _)| path == machine);
+            of_machine.filter_map(|((_, shows), open)| Some((*shows, open.head()?))).collect()
+        };
+        heads.sort_by_key(|(shows, _)| *shows);
+        let all = if *news == News::Changed { heads.len() } else { 1 };
+        for (_, screen) in heads.iter().take(all) {
+            screen.hear_of_session(news);
+        }
     }
 
     pub(crate) const fn engine(&self) -> &Engine {

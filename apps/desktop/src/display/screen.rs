@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use library::SharedFolder;
 use machine::Event;
-use machine::display::{Control, Cursor, HeadInfo, Input, Shown, SizeRequest, Update};
+use machine::display::{Control, Cursor, HeadInfo, Input, Rect, Shown, SizeRequest, Surface, Update};
 use slint::winit_030::WinitWindowAccessor as _;
 use slint::{CloseRequestResponse, ComponentHandle as _, Image, SharedString, Timer};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use view_model::{Command, preferences};
 use viewport::{Canvas, Placement, Policy, ReleaseChord, Resizer, Scaling, Seat};
 
 use super::MachineWindows;
+use super::direct::{Direct, Drawn, Refused, is_drawable};
 use super::feed::{Feed, Seen, feed};
 use super::grab::Keyboard;
 use super::menus::{Orders, list};
@@ -25,6 +26,7 @@ use super::picture::Picture;
 use crate::MachineWindow;
 use crate::follow::Told;
 use crate::machine_window::{OfMachine as _, Said};
+use crate::session::Session;
 use crate::standing::Standing;
 
 /// The window of one display head.
@@ -35,6 +37,10 @@ pub struct MachineScreen {
     pub(super) head: usize,
     pub(super) inner: RefCell<Inner>,
     pub(super) orders: RefCell<Orders>,
+    pub(super) session: Rc<Session>,
+    /// The file that the window's foot tells of, and the one of which a person has heard enough.
+    pub(super) told_file: Cell<Option<u64>>,
+    pub(super) seen_file: Cell<Option<u64>>,
     /// Where the word goes that a picture was drawn.
     drawn: mpsc::Sender<()>,
     /// Whether a picture waits to be drawn.
@@ -59,6 +65,8 @@ pub(super) struct Inner {
     pub scaling: Scaling,
     pub resizer: Resizer,
     picture: Picture,
+    /// Where the window system lets a picture be drawn without the toolkit; not known before the first.
+    direct: Option<Option<Direct>>,
     chords: Vec<String>,
     pub full_screen: bool,
     cursor: Option<Arc<Cursor>>,
@@ -86,6 +94,7 @@ impl MachineScreen {
             scaling: scaling(&preferences),
             resizer: Resizer::new(scaling(&preferences) == Scaling::Fit),
             picture: Picture::default(),
+            direct: None,
             chords: preferences.words(SEND_KEYS),
             full_screen: false,
             cursor: None,
@@ -99,6 +108,9 @@ impl MachineScreen {
             head,
             inner: RefCell::new(inner),
             orders: RefCell::default(),
+            session: windows.session(path),
+            told_file: Cell::default(),
+            seen_file: Cell::default(),
             drawn,
             waits: Cell::new(false),
             again,
@@ -127,6 +139,11 @@ impl MachineScreen {
         on!(self, on_button, |screen, button, down| screen.button(button, down));
         on!(self, on_wheel, |screen, by| screen.wheel(by));
         on!(self, on_stage_focus, |screen, has| screen.stage_focus(has));
+        on!(self, on_cover_changed, |screen| {
+            screen.choose_painter();
+            screen.place_pointer();
+        });
+        on!(self, on_usb_menu_opened, |screen| screen.session.look_at_usb());
         let screen = Rc::downgrade(self);
         self.window.window().on_winit_window_event(move |_, event| match screen.upgrade() {
             Some(screen) => screen.window_event(event),
@@ -198,12 +215,11 @@ impl MachineScreen {
             if replaced {
                 inner.resizer.shows(surface.size());
             }
-            if replaced || inner.picture.differs(&surface, update.damage.rects()) {
-                // The buffer is ours alone while nobody draws from it: then it is changed where it is.
-                self.window.set_frame(Image::default());
-                inner.picture.paint(&surface, update.damage.rects());
-                self.window.set_frame(inner.picture.image());
-                self.waits.set(true);
+            if !replaced && inner.is_direct() {
+                inner.direct(|direct| direct.draw(update.damage.rects()));
+            }
+            if !inner.is_direct() && (replaced || inner.picture.differs(&surface, update.damage.rects())) {
+                self.paint(&mut inner, &surface, update.damage.rects());
             }
         }
         let pointer_changed = update.cursor.is_some() || update.pointer.is_some();
@@ -228,6 +244,43 @@ impl MachineScreen {
         // Hidden windows are not drawn; what is not drawn waits for nothing.
         if !self.waits.get() || !self.window.window().has_winit_window() {
             self.was_drawn();
+        }
+    }
+
+    /// Has the toolkit draw what was damaged.
+    fn paint(&self, inner: &mut Inner, surface: &Surface, damage: &[Rect]) {
+        // The buffer is ours alone while nobody draws from it: then it is changed where it is.
+        self.window.set_frame(Image::default());
+        inner.picture.paint(surface, damage);
+        self.window.set_frame(inner.picture.image());
+        self.waits.set(true);
+    }
+
+    /// Draws the picture without the toolkit where that can be, and with it where not.
+    pub(super) fn choose_painter(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let was = inner.is_direct();
+        let inner = &mut *inner;
+        let place = inner.exact_place().filter(|_| !self.window.get_stage_covered());
+        let surface = inner.shown.surface().cloned().filter(|surface| is_drawable(surface));
+        match surface.zip(place) {
+            Some((surface, (x, y))) => {
+                let pointer = inner.drawn_pointer();
+                if inner.direct.is_none() {
+                    inner.direct = self.window.window().with_winit_window(Direct::new);
+                }
+                inner.direct(|direct| direct.show(&surface, x, y, pointer));
+            }
+            None => inner.direct(Direct::hide),
+        }
+        let (is, surface) = (inner.is_direct(), inner.shown.surface().cloned());
+        if let (true, false, Some(surface)) = (was, is, surface) {
+            self.paint(inner, &surface, &[surface.size().whole()]);
+        }
+        if is && !was {
+            // What the toolkit drew last is under it; it would only be drawn again.
+            self.window.set_frame(Image::default());
+            self.waits.set(false);
         }
     }
 
@@ -256,8 +309,14 @@ impl MachineScreen {
 
     /// Draws the guest's pointer where it is: under the host's own where the guest takes positions, where the guest says otherwise.
     pub(super) fn place_pointer(&self) {
-        let inner = self.inner.borrow();
-        let position = if inner.seat.takes_positions() { inner.seat.position() } else { inner.pointer };
+        let mut inner = self.inner.borrow_mut();
+        let pointer = inner.drawn_pointer();
+        if inner.is_direct() {
+            inner.direct(|direct| direct.point(pointer));
+            self.window.set_pointer_shown(false);
+            return;
+        }
+        let position = inner.pointer_position();
         let placed = inner.placement.zip(inner.canvas).zip(inner.cursor.as_ref()).zip(position);
         self.window.set_pointer_shown(placed.is_some() && inner.pointer_visible);
         let Some((((placement, canvas), cursor), (x, y))) = placed else { return };
@@ -301,6 +360,7 @@ impl MachineScreen {
         window.set_frame_height((f64::from(high) / ratio) as f32);
         window.set_frame_exact(placement.is_exact());
         drop(inner);
+        self.choose_painter();
         self.place_pointer();
     }
 
@@ -398,7 +458,11 @@ impl MachineScreen {
             let folder = share.folder.as_ref().map(|folder| folder.display().to_string());
             orders.share(folder.as_deref(), !live || share.mode == bundle::qemu::DirectoryShareMode::WebDav)
         });
-        window.set_share_menu(list(share.unwrap_or_default()));
+        let exchange = self.session.status();
+        let mut shared = share.unwrap_or_default();
+        shared.extend(orders.agent(&exchange));
+        window.set_share_menu(list(shared));
+        window.set_usb_menu(list(orders.usb(&exchange, &self.session.usb())));
         window.set_display_menu(list(orders.display(
             inner.scaling,
             inner.resizer.standing(),
@@ -418,6 +482,42 @@ impl MachineScreen {
 }
 
 impl Inner {
+    /// Where the guest's pointer is: under the host's own where the guest takes positions, where the guest says otherwise.
+    fn pointer_position(&self) -> Option<(u32, u32)> {
+        if self.seat.takes_positions() { self.seat.position() } else { self.pointer }
+    }
+
+    /// The pointer as it is drawn over a picture that the toolkit does not draw.
+    fn drawn_pointer(&self) -> Option<Drawn> {
+        let cursor = self.cursor.clone().filter(|cursor| self.pointer_visible && cursor.width > 0 && cursor.height > 0)?;
+        let (x, y) = self.pointer_position()?;
+        let corner = |at: u32, hot: u32| i64::from(at) - i64::from(hot);
+        Some(Drawn { x: corner(x, cursor.hot_x), y: corner(y, cursor.hot_y), cursor })
+    }
+
+    /// Where the picture is in the window, in physical pixels, where each of the guest's is one of them and all are in sight.
+    fn exact_place(&self) -> Option<(i16, i16)> {
+        let (placement, canvas, size) = (self.placement?, self.canvas?, self.shown.surface()?.size());
+        let (left, top, width, height) = placement.picture();
+        let (x, y) = (canvas.left() + left, canvas.top() + top);
+        let exact = (width, height) == (size.width, size.height) && !placement.is_scrolled();
+        exact.then_some((i16::try_from(x).ok()?, i16::try_from(y).ok()?))
+    }
+
+    /// Whether the picture is drawn without the toolkit.
+    fn is_direct(&self) -> bool {
+        self.direct.as_ref().and_then(Option::as_ref).is_some_and(Direct::is_shown)
+    }
+
+    /// Does something there; where that fails, the toolkit draws from now on.
+    fn direct(&mut self, work: impl FnOnce(&mut Direct) -> Result<(), Refused>) {
+        let Some(Some(direct)) = &mut self.direct else { return };
+        if let Err(error) = work(direct) {
+            tracing::warn!(%error, "pictures go through the toolkit from now on");
+            self.direct = Some(None);
+        }
+    }
+
     /// The display is connected like this.
     fn connected(&mut self, connection: Connection) {
         self.standing.connection = connection;

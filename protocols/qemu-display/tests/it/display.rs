@@ -3,8 +3,8 @@
 use super::server::{BGRX, LISTENER, MAP, map, memory, objects, serve, tell};
 use keymap::Key;
 use machine::ErrorKind;
-use machine::display::{Button, Input, Rect, Shown, Size, SizeRequest, Viewer};
-use qemu_display::{AudioEvent, ClipboardEvent, Recorder, Selection};
+use machine::display::{Button, Input, Recorder, Rect, Shown, Size, SizeRequest, SoundEvent, Viewer};
+use qemu_display::{ClipboardEvent, Selection};
 use std::io::{Read, Write};
 use zbus::Variant;
 
@@ -95,9 +95,9 @@ async fn input_and_sizes_go_back() {
 
 #[tokio::test]
 async fn sound_goes_both_ways() {
-    struct Sine(tokio::sync::mpsc::UnboundedSender<AudioEvent>);
+    struct Sine(tokio::sync::mpsc::UnboundedSender<SoundEvent>);
     impl Recorder for Sine {
-        fn event(&mut self, event: AudioEvent) {
+        fn event(&mut self, event: SoundEvent) {
             self.0.send(event).unwrap();
         }
         fn read(&mut self, _: u64, size: usize) -> Vec<u8> {
@@ -111,14 +111,14 @@ async fn sound_goes_both_ways() {
     let init = (1u64, 16u8, true, false, 44_100u32, 2u8, 4u32, 176_400u32, false);
     tell(&listener, OUT, "Init", &init).await.unwrap();
     tell(&listener, OUT, "Write", &(1u64, vec![1u8, 2, 3, 4])).await.unwrap();
-    assert!(matches!(out.next().await, Some(AudioEvent::Init(1, format)) if format.frequency == 44_100 && format.channels == 2));
-    assert_eq!(out.next().await, Some(AudioEvent::Data(1, vec![1, 2, 3, 4])));
+    assert!(matches!(out.next().await, Some(SoundEvent::Begins(1, format)) if format.frequency == 44_100 && format.channels == 2));
+    assert_eq!(out.next().await, Some(SoundEvent::Data(1, vec![1, 2, 3, 4])));
 
     let (heard, mut events) = tokio::sync::mpsc::unbounded_channel();
     let _recording = display.record(Sine(heard)).await.unwrap();
     let listener = server.listeners.recv().await.unwrap();
     tell(&listener, "org.qemu.Display1.AudioInListener", "SetEnabled", &(1u64, true)).await.unwrap();
-    assert_eq!(events.recv().await, Some(AudioEvent::Enabled(1, true)));
+    assert_eq!(events.recv().await, Some(SoundEvent::Enabled(1, true)));
     let reply = tell(&listener, "org.qemu.Display1.AudioInListener", "Read", &(1u64, u64::MAX)).await.unwrap();
     assert_eq!(reply.body().deserialize::<Vec<u8>>().unwrap(), [1; 10]);
 }
