@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what Vivarium costs, as ratios against a peer in the same run. Nothing fails for being slow; people read and judge.
 
 mod bare;
+mod display;
 mod domain;
 mod guest;
 mod libvirt;
@@ -32,13 +33,16 @@ pub struct Options {
     /// How often the guest is booted to compare it with QEMU as it is
     #[arg(long, default_value_t = 5)]
     boots: u32,
+    /// Turns that each viewer has of a display
+    #[arg(long, default_value_t = 3)]
+    turns: u32,
     /// Bundles that are listed
     #[arg(long, default_value_t = 10_000)]
     bundles: u32,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
-    /// Put the virtualization framework's table into docs/
+    /// Put the tables of the virtualization framework and of the display into docs/
     #[arg(long)]
     write: bool,
     /// Firecracker, which is measured beside it where there is one (default: the one in PATH)
@@ -61,6 +65,8 @@ enum Subject {
     Supervisor,
     /// The virtualization framework against QEMU's microvm, on KVM or in an emulated Linux that has it
     Virtualization,
+    /// The desktop app against remote-viewer showing the same guest
+    Display,
 }
 
 /// The machine that the measurements start: what `viv create` makes of a kernel.
@@ -77,7 +83,10 @@ pub fn run(options: &Options) -> Result<()> {
     if options.only.is_empty() || options.only.contains(&Subject::Virtualization) {
         virtualization::measure(options.boots, options.firecracker.clone(), options.write)?;
     }
-    if options.only == [Subject::Virtualization] {
+    if options.only.is_empty() || options.only.contains(&Subject::Display) {
+        display::measure(options.turns, options.bundles, options.write)?;
+    }
+    if !options.only.is_empty() && options.only.iter().all(|subject| matches!(subject, Subject::Virtualization | Subject::Display)) {
         return Ok(());
     }
     let build = viv::build(&process::root(), true)?;

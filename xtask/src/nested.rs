@@ -18,7 +18,7 @@ use clap::Args;
 
 use crate::process;
 
-pub use tests_on_kvm::{build, has_kvm, probe, test};
+pub use tests_on_kvm::{build, build_of, has_kvm, probe, test};
 
 /// What `cargo xtask nested` can be told.
 #[derive(Args)]

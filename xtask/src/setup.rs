@@ -27,7 +27,7 @@ pub struct Options {
     /// Only say what is missing; exits with 1 when something is
     #[arg(long)]
     pub check: bool,
-    /// Also what the benchmarks compare with (libvirt)
+    /// Also what the benchmarks compare with (libvirt, remote-viewer)
     #[arg(long)]
     pub bench: bool,
 }

@@ -27,8 +27,13 @@ pub fn build(root: &Path, release: bool) -> Result<PathBuf> {
         cargo.arg("--workspace");
     }
     process::run(cargo.current_dir(root))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
-    Ok(target.join(if release { "release" } else { "debug" }))
+    Ok(target().join(if release { "release" } else { "debug" }))
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    let root = process::root();
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
 impl Viv {

@@ -67,6 +67,15 @@ impl XServer {
         }
     }
 
+    /// How large a window is.
+    pub fn size(&self, window: u32) -> Result<(u32, u32)> {
+        let mut geometry = self.program("xdotool");
+        let said = process::output(geometry.args(["getwindowgeometry", "--shell", &window.to_string()]))?;
+        let said = String::from_utf8_lossy(&said);
+        let number = |key: &str| said.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')?.parse().ok());
+        number("WIDTH").zip(number("HEIGHT")).with_context(|| format!("xdotool does not say how large the window is: {said}"))
+    }
+
     /// Types keys into a window, as xdotool calls them.
     pub fn key(&self, window: &str, keys: &str) -> Result<()> {
         process::quiet(self.program("xdotool").args(["windowraise", window, "windowfocus", "--sync", window, "key", keys]))

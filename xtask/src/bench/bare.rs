@@ -55,6 +55,16 @@ impl Bare {
         self.arguments.iter().any(|word| word == option)
     }
 
+    /// The same with another value of an option.
+    pub fn with(&self, option: &str, value: &str) -> Self {
+        let mut arguments = self.arguments.clone();
+        let places: Vec<usize> = (1..arguments.len()).filter(|at| arguments[at - 1] == option).collect();
+        for at in places {
+            value.clone_into(&mut arguments[at]);
+        }
+        Self { program: self.program.clone(), arguments }
+    }
+
     /// Starts it in a folder of its own, `work`.
     pub fn start(&self, work: &Path) -> Result<Ready> {
         let _ = fs::remove_dir_all(work);
@@ -162,5 +172,6 @@ mod tests {
         assert_eq!(bare.arguments.join(" "), expected);
         assert_eq!(bare.values("-chardev").count(), 2);
         assert!(bare.has("-m") && !bare.has("-add-fd"));
+        assert_eq!(bare.with("-m", "1G").values("-m").collect::<Vec<_>>(), ["1G"]);
     }
 }

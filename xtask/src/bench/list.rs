@@ -9,21 +9,31 @@ use super::{NAME, Spread, compare, time};
 use crate::process;
 use crate::viv::Viv;
 
-/// Makes the bundles and lists them: once without what `viv` remembers of them, then with.
-pub fn measure(viv: &Viv, folder: &Path, bundles: u32, rounds: u32) -> Result<()> {
-    let model = fs::read_to_string(viv.home.join(format!("{NAME}.utm/config.plist"))).context("The machine has no configuration")?;
-    let uuid = viv.json(["status", NAME])?.get("uuid").and_then(|uuid| uuid.as_str()).context("viv status has no uuid")?.to_owned();
+/// Makes a library of so many machines, each like one that there is.
+pub fn fill(viv: &Viv, name: &str, folder: &Path, bundles: u32) -> Result<Viv> {
+    let model = fs::read_to_string(viv.home.join(format!("{name}.utm/config.plist"))).context("The machine has no configuration")?;
+    let uuid = viv.json(["status", name])?.get("uuid").and_then(|uuid| uuid.as_str()).context("viv status has no uuid")?.to_owned();
     let uuid = find_ignoring_case(&model, &uuid).context("The configuration does not name its UUID")?;
     let many = Viv { program: viv.program.clone(), home: folder.join("many") };
-    many.clear(NAME)?;
+    many.clear(name)?;
     for number in 0..bundles {
         let bundle = many.home.join(format!("Machine {number}.utm"));
         fs::create_dir_all(&bundle).with_context(|| format!("Could not create {}", bundle.display()))?;
         let own = format!("{number:08X}-0000-4000-8000-000000000000");
-        let text = model.replace(&uuid, &own).replace(&format!("<string>{NAME}</string>"), &format!("<string>Machine {number}</string>"));
+        let text = model.replace(&uuid, &own).replace(&format!("<string>{name}</string>"), &format!("<string>Machine {number}</string>"));
         fs::write(bundle.join("config.plist"), text)?;
     }
+    Ok(many)
+}
 
+/// Removes such a library.
+pub fn clear(many: &Viv) -> Result<()> {
+    fs::remove_dir_all(&many.home).with_context(|| format!("Could not remove {}", many.home.display()))
+}
+
+/// Makes the bundles and lists them: once without what `viv` remembers of them, then with.
+pub fn measure(viv: &Viv, folder: &Path, bundles: u32, rounds: u32) -> Result<()> {
+    let many = fill(viv, NAME, folder, bundles)?;
     let listed = many.json(["list"])?.as_array().map_or(0, Vec::len);
     anyhow::ensure!(listed == bundles as usize, "viv lists {listed} of {bundles} machines");
     let (mut first, mut again, mut read) = (Vec::new(), Vec::new(), Vec::new());
@@ -40,7 +50,7 @@ pub fn measure(viv: &Viv, folder: &Path, bundles: u32, rounds: u32) -> Result<()
     compare(&format!("List of {bundles} machines, first time"), ("viv list", &Spread::of(first)), ("reading their files", &read));
     compare(&format!("List of {bundles} machines, again"), ("viv list", &Spread::of(again)), ("reading their files", &read));
     let _ = fs::remove_dir_all(folder.join("cache"));
-    fs::remove_dir_all(&many.home).with_context(|| format!("Could not remove {}", many.home.display()))
+    clear(&many)
 }
 
 /// As it is written in the text.

@@ -91,8 +91,13 @@ pub fn has_kvm() -> bool {
 
 /// Builds something of the package and returns where it is.
 pub fn build(what: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
+    build_of(PACKAGE, what, flags, name)
+}
+
+/// Builds something of a package and returns where it is.
+pub fn build_of(package: &str, what: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.args(what).args(["--locked", "--quiet", "--message-format=json", "--package", PACKAGE]);
+    cargo.args(what).args(["--locked", "--quiet", "--message-format=json", "--package", package]);
     if !flags.is_empty() {
         cargo.arg("--").args(flags);
     }
@@ -101,7 +106,7 @@ pub fn build(what: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
         Message::CompilerArtifact(artifact) if artifact.target.name == name => artifact.executable,
         _ => None,
     });
-    Ok(built.with_context(|| format!("{name} of {PACKAGE} could not be built"))?.into_std_path_buf())
+    Ok(built.with_context(|| format!("{name} of {package} could not be built"))?.into_std_path_buf())
 }
 
 #[cfg(test)]

@@ -107,8 +107,8 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         reason: "what the benchmarks compare with",
-        packages: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients"],
-        programs: &["virsh"],
+        packages: &["libvirt-daemon-system", "libvirt-daemon-driver-qemu", "libvirt-clients", "virt-viewer"],
+        programs: &["virsh", "remote-viewer"],
         bench: true,
         ..GROUP
     },
