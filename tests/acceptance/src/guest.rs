@@ -83,6 +83,17 @@ impl<'h> Guest<'h> {
         self.run("stty cols 1000");
     }
 
+    /// Starts it, and the desktop in it.
+    ///
+    /// # Panics
+    /// Where that does not start.
+    pub fn up_with_desktop(&self) {
+        self.start();
+        self.up();
+        self.types("/etc/vivarium/desktop", "desktop ready");
+        self.run("export DISPLAY=:0");
+    }
+
     /// Types on the first console, and waits for what the guest must then say; all that was seen, the recent output included.
     ///
     /// # Panics

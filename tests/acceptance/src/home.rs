@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::guest::Guest;
-use crate::guests::Firmware;
+use crate::guests::{self, Firmware, Guests};
 
 /// A person's folders. With it goes every process that knows of them.
 pub struct Home {
@@ -279,6 +279,22 @@ impl Home {
         let ran: Ran = self.command(["create", name]).args(arguments).output().unwrap().into();
         assert_eq!(ran.code, 0, "viv create {name}: {ran:?}");
         Guest::new(self, name)
+    }
+
+    /// A machine whose guest has a desktop with SPICE's agent, or a reason to skip. [`Guest::up_with_desktop`] starts it.
+    ///
+    /// # Panics
+    /// Where it cannot be made.
+    pub fn desktop(&self) -> Option<Guest<'_>> {
+        let mut about = Guests::find("x86_64")?;
+        let session = guests::desktop()?;
+        // The kernel unpacks what is in both.
+        let initrd = self.path().join("desktop.gz");
+        fs::write(&initrd, [fs::read(&about.initrd).unwrap(), fs::read(session).unwrap()].concat()).unwrap();
+        about.initrd = initrd;
+        about.memory_mib = 1024;
+        let hardware = ["--no-disk", "--network", "none"].map(str::to_owned);
+        Some(self.create("Desktop", about.arguments("q35", "").iter().chain(&hardware)))
     }
 
     /// The ends of all logs, for a failure's message.

@@ -3,10 +3,12 @@
 //! - [`Home`]: a person's folders, `viv` in them, and an end for everything that was started there.
 //! - [`Guest`]: a machine of such a home, up to what its guest says and is told.
 //! - [`Screen`]: an X server of a test's own, with the desktop app on it; [`Tree`] is what a screen reader sees there.
+//! - [`Speakers`]: a sound server of a test's own.
 //! - [`guests`]: the test guests that `cargo xtask guests` has assembled.
 //!
 //! Where QEMU or the guests are missing a test says so and does nothing, unless `CI` or `VIVARIUM_REQUIRE_GUESTS` is set: then it fails.
 
+mod drag;
 mod fake;
 mod guest;
 pub mod guests;
@@ -14,6 +16,7 @@ mod home;
 mod mount;
 mod picture;
 mod screen;
+mod speakers;
 mod tree;
 
 pub use guest::{Guest, PATIENCE};
@@ -21,6 +24,7 @@ pub use home::{Home, Ran, programs};
 pub use mount::Mount;
 pub use picture::Picture;
 pub use screen::{App, Screen};
+pub use speakers::{Played, Speakers};
 pub use tree::{Role, Tree};
 
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! An X server of a test's own, and the desktop app on it.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Home, Picture, Tree, eventually, program, programs, skip};
+use crate::drag::drop_file;
+use crate::{Home, Picture, Speakers, Tree, eventually, program, programs, skip};
 
 /// How long the app may take for anything, beside others on a slow computer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ impl Screen {
     /// # Panics
     /// Where it does not start.
     pub fn new() -> Option<Self> {
-        for name in ["Xvfb", "xdotool", "import"] {
+        for name in ["Xvfb", "xdotool", "import", "xclip"] {
             if program(name).is_none() {
                 skip(&format!("{name} is not installed"));
                 return None;
@@ -67,6 +68,11 @@ impl Screen {
         if done.status.success() { String::from_utf8_lossy(&done.stdout).trim().to_owned() } else { String::new() }
     }
 
+    /// The window that is behind all others.
+    fn root(&self) -> String {
+        self.xdotool(&["search", "--maxdepth", "0", "--name", ".*"]).lines().next().unwrap_or_default().to_owned()
+    }
+
     /// A program on this screen.
     pub fn dress(&self, mut command: Command) -> Command {
         command.env("DISPLAY", &self.name).env("SLINT_BACKEND", "winit-software");
@@ -79,6 +85,43 @@ impl Screen {
     /// Where it is not built, or has no window.
     pub fn open(&self, home: &Home, machine: &str) -> App<'_> {
         self.run(home.program("vivarium", [home.bundle(machine)]), machine)
+    }
+
+    /// The same on a desktop with loudspeakers.
+    ///
+    /// # Panics
+    /// As [`Self::open`].
+    pub fn open_with_sound(&self, home: &Home, machine: &str, speakers: &Speakers) -> App<'_> {
+        let mut command = home.program("vivarium", [home.bundle(machine)]);
+        let (name, value) = speakers.variable();
+        command.env(name, value);
+        self.run(command, machine)
+    }
+
+    /// Copies text on this screen.
+    ///
+    /// # Panics
+    /// Where that cannot be done.
+    pub fn copy(&self, text: &str) {
+        let mut command = self.xclip("-i");
+        // It stays, for whoever pastes, with what it has inherited.
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(process.wait().unwrap().success());
+    }
+
+    /// What can be pasted on this screen.
+    ///
+    /// # Panics
+    /// Where that cannot be found out.
+    pub fn pasted(&self) -> String {
+        String::from_utf8_lossy(&self.xclip("-o").stdin(Stdio::null()).output().unwrap().stdout).into_owned()
+    }
+
+    fn xclip(&self, way: &str) -> Command {
+        let mut command = Command::new("xclip");
+        command.args([way, "-selection", "clipboard"]).env("DISPLAY", &self.name).stderr(Stdio::null());
+        command
     }
 
     /// Starts the app with the list of machines, where a screen reader can reach it, and gives its window the keyboard.
@@ -155,6 +198,22 @@ impl App<'_> {
     /// Presses a key.
     pub fn key(&self, key: &str) {
         self.screen.xdotool(&["key", key]);
+    }
+
+    /// Takes the keyboard away from its window, as another window would that a person turns to.
+    pub fn unfocus(&self) {
+        eventually("the window has the keyboard no longer", PATIENCE, || {
+            self.screen.xdotool(&["windowfocus", &self.screen.root()]);
+            (self.screen.xdotool(&["getwindowfocus"]) != self.window).then_some(())
+        });
+    }
+
+    /// Drops a file on its window.
+    ///
+    /// # Panics
+    /// Where that takes none.
+    pub fn drop_file(&self, file: &Path) {
+        drop_file(&self.screen.name, self.window.parse().unwrap(), file).unwrap();
     }
 
     /// Makes its window another size.

@@ -5,28 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
-use acceptance::guests::{self, Guests};
 use acceptance::{Guest, Home, PATIENCE, eventually, kill, lives};
-
-/// A machine whose guest has a desktop, once that is ready; `/etc/vivarium/desktop` begins it.
-fn desktop(home: &Home) -> Option<Guest<'_>> {
-    let mut about = Guests::find("x86_64")?;
-    let session = guests::desktop()?;
-    // The kernel unpacks what is in both.
-    let initrd = home.path().join("desktop.gz");
-    fs::write(&initrd, [fs::read(&about.initrd).unwrap(), fs::read(session).unwrap()].concat()).unwrap();
-    about.initrd = initrd;
-    about.memory_mib = 1024;
-    let hardware = ["--no-disk", "--network", "none"].map(str::to_owned);
-    Some(home.create("Desktop", about.arguments("q35", "").iter().chain(&hardware)))
-}
-
-fn up(guest: &Guest<'_>) {
-    guest.start();
-    guest.up();
-    guest.types("/etc/vivarium/desktop", "desktop ready");
-    guest.run("export DISPLAY=:0");
-}
 
 /// The process that speaks with the guest's agent, while there is one.
 fn process(guest: &Guest<'_>) -> Option<u32> {
@@ -59,8 +38,8 @@ fn pastes(guest: &Guest<'_>, text: &str) {
 #[test]
 fn text_and_pictures_go_both_ways_and_only_where_the_policy_lets_them() {
     let home = Home::new();
-    let Some(guest) = desktop(&home) else { return };
-    up(&guest);
+    let Some(guest) = home.desktop() else { return };
+    guest.up_with_desktop();
     assert_eq!(process(&guest), None, "nothing needs it yet");
 
     paste(&guest, "text", "from here, ü\n".as_bytes());
@@ -106,7 +85,7 @@ fn text_and_pictures_go_both_ways_and_only_where_the_policy_lets_them() {
 #[test]
 fn files_arrive_and_a_folder_is_read_and_nothing_beside_it() {
     let home = Home::new();
-    let Some(guest) = desktop(&home) else { return };
+    let Some(guest) = home.desktop() else { return };
     let folder = |name: &str| {
         let folder = home.path().join(name);
         fs::create_dir(&folder).unwrap();
@@ -119,7 +98,7 @@ fn files_arrive_and_a_folder_is_read_and_nothing_beside_it() {
     let shared = |folder: &std::path::Path| folder.display().to_string();
     home.ok(&["share", "Desktop", &shared(&first), "--mode", "webdav", "--read-only"]);
     home.ok(&["config", "set", "Desktop", "Input.UsbSharing", "true"]);
-    up(&guest);
+    guest.up_with_desktop();
 
     let read = |name: &str| guest.try_run(&format!("wget -q -O - http://127.0.0.1:9843/{name}"));
     eventually("the folder is there", PATIENCE, || (read("hello.txt") == (0, "first".into())).then_some(()));

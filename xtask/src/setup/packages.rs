@@ -95,8 +95,8 @@ pub const GROUPS: &[Group] = &[
     Group { reason: "the guest agent that tests talk to", packages: &["qemu-guest-agent"], programs: &["qemu-ga"], ..GROUP },
     Group {
         reason: "to look at what machines and windows show, and to use these",
-        packages: &["imagemagick", "xvfb", "xdotool"],
-        programs: &["convert", "Xvfb", "xdotool"],
+        packages: &["imagemagick", "xvfb", "xdotool", "xclip"],
+        programs: &["convert", "Xvfb", "xdotool", "xclip"],
         ..GROUP
     },
     Group {
