@@ -95,6 +95,14 @@ impl Test {
         tokio::time::timeout(PATIENCE, self.processes.recv()).await.expect("no process is started").unwrap()
     }
 
+    /// Sends a file of seven bytes; the process has yet to answer.
+    fn sends_a_file(&self) -> tokio::task::JoinHandle<Result<Transfer>> {
+        let file = self.folder.path().join("file.txt");
+        std::fs::write(&file, "content").unwrap();
+        let service = self.service.clone();
+        tokio::spawn(async move { service.send_file(file).await })
+    }
+
     /// Listens, with the process that this starts.
     async fn listening(&mut self) -> (ExchangeEvents, Process) {
         let service = self.service.clone();

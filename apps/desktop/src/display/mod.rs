@@ -4,7 +4,7 @@
 //! - `feed`: follows one machine and one of its heads, in the engine; what it tells comes to the window one piece at a time.
 //! - `picture`: the guest's pixels in the toolkit's buffer; `direct` draws them without the toolkit, where the window system lets that be.
 //! - `screen`: the window of a head; `input` is what a person does in it, `menus` what its toolbar offers.
-//! - `act` and `orders`: what becomes of what was asked for, beside what [`crate::machine_window`] does in every window.
+//! - `act` and `orders`: what becomes of what was asked for, beside what `machine_window` does in every window.
 
 mod act;
 mod choose;
