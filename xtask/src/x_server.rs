@@ -27,7 +27,8 @@ impl XServer {
     /// Starts one with a screen of so many pixels.
     pub fn start(width: u32, height: u32) -> Result<Self> {
         let mut server = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", &format!("{width}x{height}x24")])
+            // Otherwise it begins anew, and hears nobody meanwhile, when its last client goes.
+            .args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0", &format!("{width}x{height}x24")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -13,6 +13,8 @@ use std::rc::Rc;
 use bundle::{Architecture, tables};
 use library::{Cancel, Host, Library, Plan};
 use machine::Named;
+use slint::winit_030::winit::event::WindowEvent;
+use slint::winit_030::{EventResult, WinitWindowAccessor as _};
 use slint::{ComponentHandle as _, ModelRc, PlatformError, SharedString, VecModel};
 use supervisor_api::launch;
 use supervisor_api::wire::{Finding, FindingLevel};
@@ -172,6 +174,13 @@ impl WizardScreen {
     }
 
     fn connect(self: &Rc<Self>) {
+        let wizard = Rc::downgrade(self);
+        self.window.window().on_winit_window_event(move |_, event| {
+            if let (WindowEvent::DroppedFile(path), Some(wizard)) = (event, wizard.upgrade()) {
+                wizard.dropped(path);
+            }
+            EventResult::Propagate
+        });
         on!(self, on_next, |screen| screen.look(Way::Next));
         on!(self, on_back, |screen| screen.look(Way::Back));
         on!(self, on_go_to, |screen, step| {

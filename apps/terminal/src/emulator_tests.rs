@@ -183,6 +183,17 @@ fn another_size_wraps_lines_anew() {
 }
 
 #[test]
+fn half_a_letter_is_one_cell() {
+    // Where nothing is wrapped anew, a narrower window cuts a letter of two cells, and a wider one has something else beside it.
+    let mut terminal = Terminal::new(Size::new(6, 3));
+    terminal.hear("\x1b[?1049habcd\u{1f600}".as_bytes());
+    terminal.resize(Size::new(5, 3));
+    terminal.resize(Size::new(6, 3));
+    let cells: usize = terminal.rows(true)[0].runs.iter().map(|run| run.cells).sum();
+    assert_eq!(cells, 6);
+}
+
+#[test]
 fn clearing_leaves_the_line_that_is_typed() {
     let mut terminal = terminal(&[b"line\r\n".repeat(30).as_slice(), b"guest# ls"].concat());
     terminal.clear();

@@ -132,8 +132,15 @@ fn cursor<T: EventListener>(term: &Term<T>, palette: &Palette, has_keys: bool) -
         CursorShape::Underline => Shape::Underline,
     };
     let colour = palette.numbered(alacritty_terminal::vte::ansi::NamedColor::Cursor as usize, term.colors());
-    let wide = term.grid()[at].flags.contains(Flags::WIDE_CHAR);
+    let wide = is_wide(term, at);
     Some((at, Cursor { column: at.column.0, wide, shape, colour }))
+}
+
+/// Whether a letter has two cells: a window that was narrower may have cut its second off, and another one is there now.
+fn is_wide<T>(term: &Term<T>, at: Point) -> bool {
+    let next = at.column + 1;
+    let grid = term.grid();
+    grid[at].flags.contains(Flags::WIDE_CHAR) && next <= term.last_column() && grid[at.line][next].flags.contains(Flags::WIDE_CHAR_SPACER)
 }
 
 fn row<T: EventListener>(term: &Term<T>, palette: &Palette, line: Line, selected: Option<SelectionRange>, cursor: Option<Cursor>) -> Row {
@@ -147,7 +154,7 @@ fn row<T: EventListener>(term: &Term<T>, palette: &Palette, line: Line, selected
         if is_second {
             continue;
         }
-        let wide = cell.flags.contains(Flags::WIDE_CHAR) && column + 1 < term.columns();
+        let wide = is_wide(term, Point::new(line, Column(column)));
         let mut look = look(term, palette, cell);
         let is_selected = selected.is_some_and(|range| {
             let at = Point::new(line, Column(column));

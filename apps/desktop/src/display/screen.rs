@@ -208,7 +208,7 @@ impl MachineScreen {
     /// Shows what has changed of the picture.
     fn show(&self, update: Update) {
         let mut inner = self.inner.borrow_mut();
-        let was_picture = inner.shown.surface().is_some();
+        let before = (inner.shown.surface().map(|surface| surface.size()), inner.resizer.standing());
         let replaced = update.replaced || inner.placement.is_none();
         inner.shown = update.shown;
         if let Some(surface) = inner.shown.surface().cloned() {
@@ -231,14 +231,16 @@ impl MachineScreen {
             inner.pointer_visible = pointer.visible;
             inner.pointer = u32::try_from(pointer.x).ok().zip(u32::try_from(pointer.y).ok());
         }
-        let is_other = was_picture != inner.shown.surface().is_some();
+        let now = (inner.shown.surface().map(|surface| surface.size()), inner.resizer.standing());
+        let is_other = before != now || (replaced && now.0.is_none());
         drop(inner);
         if replaced {
             self.place();
         } else if pointer_changed {
             self.place_pointer();
         }
-        if is_other || replaced {
+        // A guest that shows one memory after the other does so with every picture.
+        if is_other {
             self.refresh();
         }
         // Hidden windows are not drawn; what is not drawn waits for nothing.

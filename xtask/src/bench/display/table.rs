@@ -86,9 +86,11 @@ pub fn page(table: &Table, turns: u32, computer: &str) -> String {
 
 Made by `cargo xtask bench display --turns {turns} --write`, on {computer}.
 
-Both show the same guest: Debian's kernel with a program that repaints the whole screen sixty times a second, emulated by QEMU with two
-virtual processors and a virtio graphics card. Ours is a machine as `viv create` makes it, in the app's own window; remote-viewer shows a
-QEMU with the same command line, over SPICE on a Unix socket, with compression and video streams off. They take turns, and a number is the
+Both show the same guest: Debian's kernel with a program that repaints the screen sixty times a second, emulated by QEMU with two virtual
+processors and a virtio graphics card. A repaint changes a pixel in every 32 of a row, and says that all of the screen has changed: whoever
+compares pictures finds the same. Ours is a machine as `viv create` makes it, but for a PS/2 keyboard (a USB one is asked for its keys at
+intervals), in the app's own window; remote-viewer shows a QEMU with the same command line, over SPICE on a Unix socket, with compression and
+video streams off. They take turns, and a number is the
 median of its side's turns. The X server has no screen (Xvfb), and everything is drawn in software; with a graphics card the app costs less.
 Everything shares this computer: the emulated guest, the X server, and whoever looks. \"Missed\" marks where we do not get what is aimed at.
 

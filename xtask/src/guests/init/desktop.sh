@@ -15,7 +15,8 @@ until_there() {
 # The folder's server tells the network of itself, and does not run where it cannot.
 dbus-daemon --system --nopidfile --fork
 avahi-daemon --no-drop-root --no-chroot --no-rlimits --daemonize 2>/dev/null
-Xvfb :0 -screen 0 1024x768x24 -extension GLX -nolisten tcp >/run/xvfb.log 2>&1 &
+# Without -noreset it would begin anew when its last client goes, which may be before the agent has come.
+Xvfb :0 -noreset -screen 0 1024x768x24 -extension GLX -nolisten tcp >/run/xvfb.log 2>&1 &
 until_there /tmp/.X11-unix/X0
 # There is no session manager to ask, and no input device to make.
 spice-vdagentd -x -X -f -u /dev/null >/run/vdagentd.log 2>&1 &
